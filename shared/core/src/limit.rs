@@ -1,0 +1,67 @@
+//! Every limit of the federation, with its unit. What must hold between them is checked at compile time.
+
+/// Largest canonical record payload, bytes.
+pub const RECORD_BYTES_MAX: usize = 64 * 1024;
+/// Largest op as stored and sent (header, signature, payload), bytes.
+pub const OP_BYTES_MAX: usize = RECORD_BYTES_MAX + 4 * 1024;
+/// Longest op type name, bytes.
+pub const OP_TYPE_BYTES_MAX: usize = 64;
+/// Longest actor name in an op, bytes.
+pub const ACTOR_BYTES_MAX: usize = 128;
+/// Ops in one batch on the wire.
+pub const BATCH_OPS_MAX: usize = 256;
+/// Bytes in one batch on the wire; one op always fits.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Batches a sender may have in flight without a receipt.
+pub const BATCHES_IN_FLIGHT_MAX: u32 = 2;
+/// Largest gRPC message either side decodes, bytes.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Messages above this are worth compressing, bytes.
+pub const COMPRESS_ABOVE_BYTES: usize = 1024;
+/// Probes a hello may carry.
+pub const PROBES_MAX: usize = 64;
+/// Outcomes in one acknowledgement.
+pub const OUTCOMES_MAX: usize = 1024;
+/// Longest reason or explanation on the wire, bytes.
+pub const EXPLAIN_BYTES_MAX: usize = 2 * 1024;
+/// Nodes that may catch up in bulk at the same time; live tails always go on.
+pub const BULK_CATCH_UPS_MAX: usize = 4;
+/// A node further behind than this is catching up in bulk, ops.
+pub const BULK_ABOVE_OPS: u64 = 1024;
+/// Pause asked of a node that must wait for its turn, milliseconds.
+pub const BUSY_RETRY_MS: u32 = 1_000;
+/// Clock difference between node and hub that is reported, milliseconds.
+pub const SKEW_WARN_MS: i64 = 5 * 60 * 1000;
+/// Heartbeat of an idle node, milliseconds.
+pub const HEARTBEAT_MS: u64 = 10_000;
+/// A stream without any message for this long is dead, milliseconds.
+pub const SILENCE_MS: u64 = 3 * HEARTBEAT_MS;
+/// Size of a journal segment before a new one is begun, bytes.
+pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Ops folded in one view transaction: small, because the engine's lock is one for the whole process.
+pub const FOLD_OPS_MAX: usize = 100;
+/// Ops indexed between two commits of the search index.
+pub const INDEX_OPS_MAX: usize = 4_000;
+/// Records on one page of a list.
+pub const PAGE_RECORDS_MAX: usize = 1_000;
+/// Hits on one page of a search.
+pub const PAGE_HITS_MAX: usize = 100;
+/// Furthest hit that paging by offset reaches.
+pub const OFFSET_MAX: usize = 10_000;
+/// Longest query, characters.
+pub const QUERY_CHARS_MAX: usize = 256;
+/// Longest-lived join token, seconds.
+pub const TOKEN_TTL_SECS_MAX: u64 = 30 * 24 * 3600;
+/// Join token when nothing else is said, seconds.
+pub const TOKEN_TTL_SECS: u64 = 24 * 3600;
+/// Certificate when nothing else is said, seconds.
+pub const CERTIFICATE_TTL_SECS: u64 = 90 * 24 * 3600;
+/// Share of the rows of a full list that may vanish without a person's word, percent.
+pub const DELETE_SHARE_MAX_PERCENT: usize = 10;
+/// Number of rows of a full list that may vanish without a person's word.
+pub const DELETE_ROWS_MAX: usize = 50;
+
+const _: () = assert!(OP_BYTES_MAX <= BATCH_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_MAX + OP_BYTES_MAX <= MESSAGE_BYTES_MAX / 2);
+const _: () = assert!(BATCH_BYTES_MAX as u64 <= SEGMENT_BYTES_MAX);
+const _: () = assert!(OUTCOMES_MAX * 512 <= MESSAGE_BYTES_MAX);

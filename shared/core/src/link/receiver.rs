@@ -1,0 +1,331 @@
+//! The hub's side of a push stream.
+
+use super::{PROTOCOL, PROTOCOL_MIN, compare, credit_for};
+use crate::{
+    id::{FeedId, Hash, Head},
+    limit,
+    op::{Keys, Op, OpFault, SignedOp},
+    receipt::Receipt,
+    wire::{Claim, Credit, Down, Hello, OpOutcome, Reject, RejectCode, Up, Verdict, Welcome},
+};
+
+/// What the driver of a [`Receiver`] has to do, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReceiverEffect {
+    /// Put a message on the stream.
+    Send(Down),
+    /// Append these verified ops after `after` and tell [`Receiver::on_durable`].
+    Append {
+        /// Compare-and-append: only if this is still the mirror's head.
+        after: Head,
+        /// Ops in order.
+        ops: Vec<Op>,
+    },
+    /// Tell a person: the logs do not fit together.
+    Alarm(Verdict, String),
+    /// Tell a person: node and hub make different catalogues of the same ops.
+    Diverged(String),
+    /// End the stream after what was sent.
+    Close,
+}
+
+/// What the hub knows of a feed when its node says hello.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// Keys that may sign.
+    pub keys: Keys,
+    /// Durable head of the mirror.
+    pub mirror: Head,
+    /// Position of the hub's own feed.
+    pub directory_seq: u64,
+    /// The hub's clock, milliseconds since 1970.
+    pub now_ms: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    Live,
+    Closed,
+}
+
+/// Receives one feed over one stream.
+#[derive(Debug)]
+pub struct Receiver {
+    feed: FeedId,
+    keys: Keys,
+    phase: Phase,
+    received: Head,
+    durable: Head,
+    batches: u32,
+    claim: Option<Claim>,
+    effects: Vec<ReceiverEffect>,
+}
+
+impl Receiver {
+    /// A receiver for the feed that the client's certificate speaks for.
+    pub fn new(feed: FeedId) -> Self {
+        Self {
+            feed,
+            keys: Keys::default(),
+            phase: Phase::Waiting,
+            received: Head::EMPTY,
+            durable: Head::EMPTY,
+            batches: 1,
+            claim: None,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes the effects left since the last call.
+    pub fn effects(&mut self) -> Vec<ReceiverEffect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Whether the stream is over.
+    pub fn closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// Sets how many batches the node may have in flight from the next message on.
+    pub fn set_window(&mut self, batches: u32) {
+        self.batches = batches.min(limit::BATCHES_IN_FLIGHT_MAX);
+    }
+
+    fn credit(&self) -> Credit {
+        credit_for(self.batches)
+    }
+
+    /// The node's first message. `hash_at` reads the mirror.
+    pub fn on_hello(
+        &mut self,
+        hello: &Hello,
+        admission: Admission,
+        hash_at: impl Fn(u64) -> Option<Hash>,
+    ) {
+        if self.phase != Phase::Waiting {
+            return self.reject(RejectCode::Malformed, 0, "重复的 Hello / a second Hello".to_owned());
+        }
+        if hello.feed != self.feed {
+            let explain = format!(
+                "证书属于数据流 {}，与 Hello 中的 {} 不符 / the certificate is for feed {0}, Hello says {1}",
+                self.feed, hello.feed
+            );
+            return self.reject(RejectCode::WrongFeed, 0, explain);
+        }
+        let spoken = hello.protocol.0 <= PROTOCOL && hello.protocol.1 >= PROTOCOL_MIN;
+        let verdict = if spoken {
+            let probe =
+                |seq| hello.probes.iter().find(|probe| probe.seq == seq).map(|probe| probe.hash);
+            compare(hello.head, admission.mirror, hash_at, probe)
+        } else {
+            Verdict::UpgradeRequired
+        };
+        let explain = explain(verdict, hello, admission.mirror);
+        self.keys = admission.keys;
+        self.received = admission.mirror;
+        self.durable = admission.mirror;
+        self.effects.push(ReceiverEffect::Send(Down::Welcome(Welcome {
+            verdict,
+            mirror: admission.mirror,
+            credit: self.credit(),
+            hub_time_ms: admission.now_ms,
+            directory_seq: admission.directory_seq,
+            explain: explain.clone(),
+            retry_after_ms: 0,
+        })));
+        if matches!(verdict, Verdict::InSync | Verdict::Extend) {
+            self.phase = Phase::Live;
+        } else {
+            if verdict.freezes() {
+                self.effects.push(ReceiverEffect::Alarm(verdict, explain));
+            }
+            self.close();
+        }
+    }
+
+    /// Any later message of the node.
+    pub fn on_up(&mut self, up: Up) {
+        match (self.phase, up) {
+            (Phase::Closed, _) => {}
+            (Phase::Live, Up::Batch { after, ops }) => self.on_batch(after, ops),
+            (Phase::Live, Up::Claim(claim)) => self.claim = Some(claim),
+            (_, _) => self.reject(
+                RejectCode::Malformed,
+                0,
+                "消息不合协议顺序 / the message breaks the protocol's order".to_owned(),
+            ),
+        }
+    }
+
+    fn on_batch(&mut self, after: Head, ops: Vec<SignedOp>) {
+        let bytes: usize = ops.iter().map(SignedOp::len).sum();
+        let pending = self.received.seq - self.durable.seq;
+        let allowed = u64::from(limit::BATCHES_IN_FLIGHT_MAX) * limit::BATCH_OPS_MAX as u64;
+        if pending + ops.len() as u64 > allowed {
+            let explain = "超出发送额度 / more ops in flight than granted".to_owned();
+            return self.reject(RejectCode::OutOfCredit, after.seq + 1, explain);
+        }
+        // One op may exceed the batch size by itself, up to the op limit that parsing checks.
+        if ops.len() > 1 && bytes > limit::BATCH_BYTES_MAX {
+            let explain = format!(
+                "批次 {bytes} 字节，上限 {max} / a batch of {bytes} bytes, at most {max}",
+                max = limit::BATCH_BYTES_MAX
+            );
+            return self.reject(RejectCode::TooLarge, after.seq + 1, explain);
+        }
+        if after != self.received {
+            return self.reject_chain(after);
+        }
+        match self.check(ops) {
+            Ok(ops) => {
+                let after = self.received;
+                self.received = ops.last().map_or(after, Op::head);
+                self.effects.push(ReceiverEffect::Append { after, ops });
+            }
+            Err((seq, fault)) => self.reject_fault(seq, &fault),
+        }
+    }
+
+    /// Parses and verifies a whole batch before any of it counts.
+    fn check(&self, ops: Vec<SignedOp>) -> Result<Vec<Op>, (u64, OpFault)> {
+        let mut head = self.received;
+        ops.into_iter()
+            .map(|signed| {
+                let at = |fault| (head.seq + 1, fault);
+                let op = Op::parse(signed).map_err(at)?;
+                op.follows(self.feed, head).map_err(at)?;
+                op.verify(&self.keys).map_err(at)?;
+                head = op.head();
+                Ok(op)
+            })
+            .collect()
+    }
+
+    fn reject_chain(&mut self, after: Head) {
+        let explain = format!(
+            "第 {} 条之前的内容与中心不同（中心在 {}，节点给出 {after}）/ op {0} does not follow the hub's {1}; the node says {after}",
+            after.seq + 1,
+            self.received
+        );
+        if after.seq == self.received.seq {
+            self.effects.push(ReceiverEffect::Alarm(Verdict::Fork, explain.clone()));
+        }
+        self.reject(RejectCode::BadChain, after.seq + 1, explain);
+    }
+
+    fn reject_fault(&mut self, seq: u64, fault: &OpFault) {
+        let (code, zh) = match fault {
+            OpFault::Malformed(_) | OpFault::Suite(_) | OpFault::Payload => {
+                (RejectCode::Malformed, "内容无法解析或已损坏")
+            }
+            OpFault::TooLarge(_) => (RejectCode::TooLarge, "单条超过大小上限"),
+            OpFault::WrongFeed { .. } => (RejectCode::WrongFeed, "不属于本数据流"),
+            OpFault::Chain { .. } => (RejectCode::BadChain, "序号或前序哈希不连续"),
+            OpFault::Key(_) => (RejectCode::BadKey, "签名密钥无效"),
+            OpFault::Signature => (RejectCode::BadSignature, "签名验证失败"),
+        };
+        self.reject(code, seq, format!("第 {seq} 条：{zh} / op {seq}: {fault}"));
+    }
+
+    /// The mirror is durable up to `head`; the receipt says so to the node.
+    pub fn on_durable(&mut self, receipt: Receipt) {
+        if self.phase == Phase::Closed || receipt.head.seq < self.durable.seq {
+            return;
+        }
+        self.durable = receipt.head;
+        let credit = self.credit();
+        self.effects.push(ReceiverEffect::Send(Down::Ack {
+            receipt: Some(receipt),
+            credit,
+            outcomes: Vec::new(),
+        }));
+    }
+
+    /// Somebody else extended the mirror: this stream is stale.
+    pub fn on_overtaken(&mut self) {
+        self.reject(
+            RejectCode::StaleStream,
+            0,
+            "同一数据流已有新的连接 / a newer stream of this feed took over".to_owned(),
+        );
+    }
+
+    /// The hub's fold reached `seq` with these outcomes since the last call.
+    pub fn on_applied(
+        &mut self,
+        seq: u64,
+        root: Hash,
+        records: u64,
+        outcomes: Vec<OpOutcome>,
+        now_ms: i64,
+    ) {
+        if self.phase != Phase::Live {
+            return;
+        }
+        if !outcomes.is_empty() {
+            let credit = self.credit();
+            self.effects.push(ReceiverEffect::Send(Down::Ack { receipt: None, credit, outcomes }));
+        }
+        let Some(claim) = self.claim.filter(|claim| claim.seq <= seq) else { return };
+        self.claim = None;
+        if claim.seq != seq {
+            return;
+        }
+        if claim.root == root {
+            let seen = Down::ClaimSeen { seq, hub_time_ms: now_ms };
+            self.effects.push(ReceiverEffect::Send(seen));
+        } else {
+            let explain = format!(
+                "第 {seq} 条处两侧目录摘要不同：节点 {}（{} 条），中心 {}（{records} 条）/ the folds differ at {seq}: node {0}, hub {2}",
+                claim.root.short(),
+                claim.records,
+                root.short()
+            );
+            self.effects.push(ReceiverEffect::Diverged(explain));
+            let mismatch = Down::Mismatch { seq, hub_root: root, hub_records: records };
+            self.effects.push(ReceiverEffect::Send(mismatch));
+        }
+    }
+
+    /// Ends the stream with a reason.
+    pub fn reject(&mut self, code: RejectCode, seq: u64, explain: String) {
+        let retry_after_ms = match code {
+            RejectCode::Unavailable | RejectCode::StaleStream => limit::BUSY_RETRY_MS,
+            _ => 0,
+        };
+        self.effects.push(ReceiverEffect::Send(Down::Reject(Reject {
+            code,
+            seq,
+            explain,
+            retry_after_ms,
+        })));
+        self.close();
+    }
+
+    fn close(&mut self) {
+        self.phase = Phase::Closed;
+        self.effects.push(ReceiverEffect::Close);
+    }
+}
+
+fn explain(verdict: Verdict, hello: &Hello, mirror: Head) -> String {
+    let node = hello.head;
+    match verdict {
+        Verdict::InSync => format!("一致，均在 {mirror} / both at {mirror}"),
+        Verdict::Extend => format!("中心在 {mirror}，请续传 / the hub is at {mirror}; go on from there"),
+        Verdict::Rollback => format!(
+            "节点在 {node}，落后于中心已确认的 {mirror}：节点可能从旧备份恢复。已冻结，等待人工确认 / \
+             the node is at {node}, behind what the hub has acknowledged ({mirror}): restored from an old backup? Frozen until a person decides"
+        ),
+        Verdict::Fork => format!(
+            "节点 {node} 与中心 {mirror} 已分叉：节点可能被克隆或恢复后又写入。已冻结，等待人工确认 / \
+             node {node} and hub {mirror} have diverged: cloned, or restored and written to? Frozen until a person decides"
+        ),
+        Verdict::UpgradeRequired => format!(
+            "协议版本不兼容：中心支持 {PROTOCOL_MIN}–{PROTOCOL}，节点 {}–{}，请升级 / no protocol version in common; upgrade",
+            hello.protocol.0, hello.protocol.1
+        ),
+        Verdict::Fenced | Verdict::HubRecovering => String::new(),
+    }
+}

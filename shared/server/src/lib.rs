@@ -1,0 +1,10 @@
+pub mod admin;
+pub mod clock;
+pub mod config;
+pub mod identity;
+pub mod listen;
+pub mod output;
+pub mod retry;
+pub mod site;
+pub mod telemetry;
+pub mod tls;

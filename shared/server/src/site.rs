@@ -1,0 +1,232 @@
+//! What the read side needs to know of the process it serves: implemented once by the node and once by the hub.
+
+use liandong_core::id::{DistrictCode, FeedId, Hash};
+use liandong_store::Store;
+use serde::{Deserialize, Serialize};
+
+/// Which side of the federation a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// A district's node.
+    Node,
+    /// The municipal hub.
+    Hub,
+}
+
+/// How current the city's picture of a district is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Node and hub hold the same, and their roots were compared.
+    InSync,
+    /// Connected and catching up.
+    Behind,
+    /// Not connected; what is shown is as old as the last contact.
+    Offline,
+    /// Enrolment has begun, the node has not joined or never connected.
+    Waiting,
+    /// Suspended by the hub.
+    Suspended,
+    /// The node is behind what it had sent: restored from a backup.
+    Rollback,
+    /// The node's history diverges from what it had sent.
+    Fork,
+    /// Both folded the same ops into different catalogues.
+    Diverged,
+    /// The other side refuses the connection.
+    Refused,
+}
+
+impl State {
+    /// The word in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InSync => "in_sync",
+            Self::Behind => "behind",
+            Self::Offline => "offline",
+            Self::Waiting => "waiting",
+            Self::Suspended => "suspended",
+            Self::Rollback => "rollback",
+            Self::Fork => "fork",
+            Self::Diverged => "diverged",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// The word for people, Chinese and English.
+    pub const fn label(self) -> (&'static str, &'static str) {
+        match self {
+            Self::InSync => ("已同步", "in sync"),
+            Self::Behind => ("追赶中", "catching up"),
+            Self::Offline => ("离线", "offline"),
+            Self::Waiting => ("待接入", "not joined yet"),
+            Self::Suspended => ("已暂停", "suspended"),
+            Self::Rollback => ("已冻结：节点回退", "frozen: rolled back"),
+            Self::Fork => ("已冻结：历史分叉", "frozen: forked"),
+            Self::Diverged => ("摘要不一致", "roots differ"),
+            Self::Refused => ("被拒绝", "refused"),
+        }
+    }
+}
+
+/// A district as readers see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DistrictView {
+    /// Area code of today.
+    pub code: DistrictCode,
+    /// Name for people.
+    pub name: String,
+    /// Its feed, once its node has joined.
+    pub feed: Option<FeedId>,
+    /// How current it is.
+    pub state: State,
+    /// The moment what is shown was last known to be current, milliseconds since 1970.
+    pub as_of_ms: Option<i64>,
+    /// Live records shown.
+    pub records: u64,
+    /// Ops the node has that are not shown yet.
+    pub lag_records: u64,
+}
+
+/// A process whose catalogue can be read.
+pub trait Site: Send + Sync + 'static {
+    /// Node or hub.
+    fn role(&self) -> Role;
+    /// Name of the district or the city, for people.
+    fn name(&self) -> String;
+    /// Where the catalogue is kept.
+    fn store(&self) -> &Store;
+    /// The document of `/api/v1/status`.
+    fn status(&self) -> Status;
+    /// Districts whose records may appear, in the order of their codes.
+    fn districts(&self) -> Vec<DistrictView>;
+}
+
+/// The document of `/api/v1/status` and of `status --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Node or hub.
+    pub role: Role,
+    /// Name and version of the software.
+    pub software: String,
+    /// The process's own feed.
+    pub feed: FeedStatus,
+    /// The fold of everything it holds.
+    pub view: ViewStatus,
+    /// The search index.
+    pub index: IndexStatus,
+    /// At the hub: every district.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub districts: Option<Vec<DistrictStatus>>,
+    /// At a node: its link to the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubStatus>,
+    /// At a node: its replica of the city.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub city: Option<CityStatus>,
+}
+
+/// A feed's head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedStatus {
+    /// The feed.
+    pub id: FeedId,
+    /// Position of the last op.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+/// The view.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewStatus {
+    /// Root over all records.
+    pub root: Hash,
+    /// Live records.
+    pub records: u64,
+    /// Ops folded, over all feeds with records.
+    pub applied_seq: u64,
+}
+
+/// The index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexStatus {
+    /// Ops searchable, over all feeds with records.
+    pub applied_seq: u64,
+    /// Documents.
+    pub documents: u64,
+}
+
+/// A district at the hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DistrictStatus {
+    /// Area code.
+    pub code: DistrictCode,
+    /// Name for people.
+    pub name: String,
+    /// How current it is.
+    pub state: State,
+    /// Last verdict of a handshake, for example `IN_SYNC`; absent before the first.
+    pub verdict: Option<String>,
+    /// What the hub found, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<String>,
+    /// Durable position of the mirror.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: Hash,
+    /// Root of the district's records.
+    pub view_root: Hash,
+    /// Live records.
+    pub records: u64,
+    /// Ops that did not take effect.
+    pub quarantined: u64,
+    /// Ops the node has that are not shown yet.
+    pub lag_records: u64,
+    /// Seconds since the mirror was last known to be current; absent before that.
+    pub lag_seconds: Option<u64>,
+    /// Last message of the node, milliseconds since 1970.
+    pub last_contact: Option<i64>,
+    /// End of the node's certificate, milliseconds since 1970.
+    pub certificate_expires: Option<i64>,
+}
+
+/// A node's link to its hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubStatus {
+    /// Where the hub is.
+    pub url: String,
+    /// How current the hub's picture of this district is.
+    pub state: State,
+    /// Last verdict of a handshake.
+    pub verdict: Option<String>,
+    /// What the hub said, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<String>,
+    /// Position of the last receipt.
+    pub acked_seq: u64,
+    /// Its hash.
+    pub acked_hash: Hash,
+    /// Last message of the hub, milliseconds since 1970.
+    pub last_contact: Option<i64>,
+    /// End of this node's certificate, milliseconds since 1970.
+    pub certificate_expires: Option<i64>,
+    /// Ops the hub kept without effect.
+    pub quarantined: u64,
+}
+
+/// A node's replica of the city.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CityStatus {
+    /// Position in the city's stream.
+    pub seq: u64,
+    /// Root of the replica.
+    pub root: Hash,
+    /// Live records.
+    pub records: u64,
+    /// Moment it was last known to be current.
+    pub as_of: Option<i64>,
+    /// Whether the root equals the hub's signed one.
+    pub complete: bool,
+}

@@ -1,0 +1,205 @@
+//! A disk in memory for tests: it stops at a chosen operation and forgets what was not synced.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{Disk, DiskFile};
+
+/// How the disk fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Crash {
+    /// Everything works.
+    Never,
+    /// From this operation on (counted from 0) nothing works any more, as if the process was killed there.
+    AtOperation(u64),
+    /// From this operation on every sync fails; the rest works.
+    SyncFailsFrom(u64),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Content {
+    durable: Vec<u8>,
+    current: Vec<u8>,
+    /// The name itself survives a power cut.
+    named: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    files: BTreeMap<PathBuf, Content>,
+    crash: Crash,
+    operations: u64,
+}
+
+/// The disk; clones share it.
+#[derive(Debug, Clone)]
+pub struct SimDisk(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct SimFile {
+    disk: SimDisk,
+    path: PathBuf,
+}
+
+fn failed() -> io::Error {
+    io::Error::other("the simulated disk has failed")
+}
+
+impl Default for SimDisk {
+    fn default() -> Self {
+        let state = State { files: BTreeMap::new(), crash: Crash::Never, operations: 0 };
+        Self(Arc::new(Mutex::new(state)))
+    }
+}
+
+impl SimDisk {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an operation and fails where the plan says so.
+    fn step(&self, sync: bool) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        let at = state.operations;
+        state.operations += 1;
+        match state.crash {
+            Crash::AtOperation(from) if at >= from => Err(failed()),
+            Crash::SyncFailsFrom(from) if sync && at >= from => Err(failed()),
+            _ => Ok(state),
+        }
+    }
+
+    /// Operations so far: the boundaries a test can crash at.
+    pub fn operations(&self) -> u64 {
+        self.lock().operations
+    }
+
+    /// Sets the plan and counts operations from 0 again.
+    pub fn plan(&self, crash: Crash) {
+        let mut state = self.lock();
+        state.crash = crash;
+        state.operations = 0;
+    }
+
+    /// Power cut: of each file only what was synced remains, plus a part of the rest that `keep` chooses (it is given the
+    /// number of unsynced bytes) as a disk would that had begun to write.
+    pub fn power_cut(&self, mut keep: impl FnMut(usize) -> usize) {
+        let mut state = self.lock();
+        state.files.retain(|_, content| content.named);
+        for content in state.files.values_mut() {
+            let common = content.durable.len().min(content.current.len());
+            let unsynced = content.current.len() - common;
+            let kept = common + keep(unsynced).min(unsynced);
+            content.current.truncate(kept);
+            content.durable = content.current.clone();
+        }
+        state.crash = Crash::Never;
+    }
+
+    /// Changes bytes of a file behind the journal's back.
+    pub fn tamper(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(content) = self.lock().files.get_mut(path) {
+            change(&mut content.current);
+            content.durable = content.current.clone();
+        }
+    }
+
+    /// Files with their sizes in bytes.
+    pub fn files(&self) -> Vec<(PathBuf, usize)> {
+        self.lock().files.iter().map(|(path, file)| (path.clone(), file.current.len())).collect()
+    }
+}
+
+impl Disk for SimDisk {
+    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+        self.step(false).map(drop)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let state = self.lock();
+        let names = state.files.keys().filter(|path| path.parent() == Some(dir));
+        Ok(names.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.step(false)?;
+        if create {
+            state.files.entry(path.to_owned()).or_default();
+        } else if !state.files.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        drop(state);
+        Ok(Arc::new(SimFile { disk: self.clone(), path: path.to_owned() }))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.step(true)?;
+        for (path, content) in &mut state.files {
+            if path.parent() == Some(dir) {
+                content.named = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.step(false)?.files.remove(path);
+        Ok(())
+    }
+}
+
+impl SimFile {
+    fn with<T>(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        act: impl FnOnce(&mut Content) -> io::Result<T>,
+    ) -> io::Result<T> {
+        act(state.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?)
+    }
+}
+
+impl DiskFile for SimFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        self.with(self.disk.step(false)?, |content| {
+            let end = offset + bytes.len();
+            if content.current.len() < end {
+                content.current.resize(end, 0);
+            }
+            content.current[offset..end].copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        self.with(self.disk.lock(), |content| {
+            let bytes = content.current.get(offset..offset + buffer.len());
+            buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        })
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.with(self.disk.lock(), |content| Ok(content.current.len() as u64))
+    }
+
+    fn truncate(&self, size: u64) -> io::Result<()> {
+        let size = usize::try_from(size).map_err(io::Error::other)?;
+        self.with(self.disk.step(false)?, |content| {
+            content.current.truncate(size);
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.with(self.disk.step(true)?, |content| {
+            content.durable = content.current.clone();
+            Ok(())
+        })
+    }
+}

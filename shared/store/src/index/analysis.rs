@@ -1,0 +1,216 @@
+//! How text becomes tokens, for documents and for queries alike.
+
+use std::sync::{Arc, OnceLock};
+
+use jieba_rs::{Jieba, TokenizeMode};
+use tantivy_tokenizer_api::{Token, TokenStream, Tokenizer};
+use unicode_normalization::UnicodeNormalization as _;
+
+/// The dictionary, once a process: each copy would cost some 50 MB.
+pub(super) fn jieba() -> Arc<Jieba> {
+    static JIEBA: OnceLock<Arc<Jieba>> = OnceLock::new();
+    Arc::clone(JIEBA.get_or_init(|| Arc::new(Jieba::new())))
+}
+
+/// Full width to half width, compatibility forms, lower case.
+pub(super) fn normalise(text: &str) -> String {
+    text.nfkc().collect::<String>().to_lowercase()
+}
+
+pub(super) fn is_han(c: char) -> bool {
+    matches!(c, '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}' | '〇')
+}
+
+/// Words by the dictionary, with the words inside long words.
+#[derive(Clone)]
+pub(super) struct Words {
+    jieba: Arc<Jieba>,
+    spans: Vec<(usize, usize)>,
+    token: Token,
+}
+
+impl Words {
+    pub(super) fn new(jieba: Arc<Jieba>) -> Self {
+        Self { jieba, spans: Vec::new(), token: Token::default() }
+    }
+}
+
+/// Tokens that are spans of the text, handed out one after the other in the same buffer.
+pub(super) struct Spans<'a> {
+    text: &'a str,
+    spans: &'a [(usize, usize)],
+    next: usize,
+    token: &'a mut Token,
+}
+
+impl TokenStream for Spans<'_> {
+    fn advance(&mut self) -> bool {
+        let Some(&(from, to)) = self.spans.get(self.next) else { return false };
+        self.token.position = self.next;
+        self.token.offset_from = from;
+        self.token.offset_to = to;
+        self.token.position_length = 1;
+        self.token.text.clear();
+        self.token.text.push_str(&self.text[from..to]);
+        self.next += 1;
+        true
+    }
+
+    fn token(&self) -> &Token {
+        self.token
+    }
+
+    fn token_mut(&mut self) -> &mut Token {
+        self.token
+    }
+}
+
+impl Tokenizer for Words {
+    type TokenStream<'a> = Spans<'a>;
+
+    fn token_stream<'a>(&'a mut self, text: &'a str) -> Spans<'a> {
+        self.spans.clear();
+        for token in self.jieba.tokenize(text, TokenizeMode::Search, false) {
+            if token.word.chars().any(char::is_alphanumeric) {
+                self.spans.push((token.byte_start, token.byte_start + token.word.len()));
+            }
+        }
+        Spans { text, spans: &self.spans, next: 0, token: &mut self.token }
+    }
+}
+
+/// Single characters and pairs of neighbouring characters: any substring is a phrase of pairs.
+///
+/// A pair stands at the position of its first character, a single character at the same position; runs of letters and
+/// digits count as one character each way, so that `a1路` is found by `1路`.
+#[derive(Clone, Default)]
+pub(super) struct Grams {
+    tokens: Vec<(usize, usize, usize)>,
+    token: Token,
+}
+
+/// Grams with positions.
+pub(super) struct GramStream<'a> {
+    text: &'a str,
+    tokens: &'a [(usize, usize, usize)],
+    next: usize,
+    token: &'a mut Token,
+}
+
+impl TokenStream for GramStream<'_> {
+    fn advance(&mut self) -> bool {
+        let Some(&(from, to, position)) = self.tokens.get(self.next) else { return false };
+        self.token.position = position;
+        self.token.offset_from = from;
+        self.token.offset_to = to;
+        self.token.position_length = 1;
+        self.token.text.clear();
+        self.token.text.push_str(&self.text[from..to]);
+        self.next += 1;
+        true
+    }
+
+    fn token(&self) -> &Token {
+        self.token
+    }
+
+    fn token_mut(&mut self) -> &mut Token {
+        self.token
+    }
+}
+
+impl Tokenizer for Grams {
+    type TokenStream<'a> = GramStream<'a>;
+
+    fn token_stream<'a>(&'a mut self, text: &'a str) -> GramStream<'a> {
+        self.tokens.clear();
+        let mut previous: Option<(usize, usize)> = None;
+        for (position, (from, c)) in text.char_indices().enumerate() {
+            let to = from + c.len_utf8();
+            if !c.is_alphanumeric() {
+                previous = None;
+                continue;
+            }
+            if let Some((start, _)) = previous {
+                self.tokens.push((start, to, position - 1));
+            }
+            self.tokens.push((from, to, position));
+            previous = Some((from, to));
+        }
+        GramStream { text, tokens: &self.tokens, next: 0, token: &mut self.token }
+    }
+}
+
+/// The words of a query clause.
+pub(super) fn words(text: &str) -> Vec<String> {
+    let mut tokenizer = Words::new(jieba());
+    let mut stream = tokenizer.token_stream(text);
+    let mut words = Vec::new();
+    while stream.advance() {
+        words.push(stream.token().text.clone());
+    }
+    words
+}
+
+/// The grams that together mean that the clause is a substring: pairs, or the character itself where it stands alone.
+pub(super) fn grams(text: &str) -> Vec<(usize, String)> {
+    let chars: Vec<char> = text.chars().collect();
+    let mut grams = Vec::new();
+    let mut run = 0;
+    for (position, c) in chars.iter().enumerate() {
+        if !c.is_alphanumeric() {
+            run = 0;
+            continue;
+        }
+        run += 1;
+        let alone = run == 1 && chars.get(position + 1).is_none_or(|next| !next.is_alphanumeric());
+        if alone {
+            grams.push((position, c.to_string()));
+        } else if run > 1 {
+            grams.push((position - 1, [chars[position - 1], *c].iter().collect()));
+        }
+    }
+    grams
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(mut tokenizer: impl Tokenizer, text: &str) -> Vec<String> {
+        let mut stream = tokenizer.token_stream(text);
+        let mut tokens = Vec::new();
+        while stream.advance() {
+            tokens.push(stream.token().text.clone());
+        }
+        tokens
+    }
+
+    #[test]
+    fn words_hold_the_words_inside_long_words() {
+        let words = all(Words::new(jieba()), "上海图书馆公交线路 b1");
+        for wanted in ["图书", "图书馆", "公交", "线路", "b1"] {
+            assert!(words.iter().any(|word| word == wanted), "{wanted} in {words:?}");
+        }
+    }
+
+    #[test]
+    fn grams_of_a_query_are_among_the_grams_of_every_text_that_contains_it() {
+        let text = "浦东新区2016年公交站点（a1路）信息";
+        let grams_of_text = all(Grams::default(), text);
+        let chars: Vec<char> = text.chars().collect();
+        for from in 0..chars.len() {
+            for to in from + 1..=chars.len() {
+                let query: String = chars[from..to].iter().collect();
+                for (_, gram) in grams(&query) {
+                    assert!(grams_of_text.contains(&gram), "{gram} of {query}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn full_width_and_case_are_folded() {
+        assert_eq!(normalise("ＡＰＩ接口２０１６"), "api接口2016");
+    }
+}

@@ -1,0 +1,297 @@
+//! The journal of one feed: segment files of checksummed ops. It is the database; all else is derived from it.
+//!
+//! A segment begins with a header record and holds ops in order. What was half written when the power went is at the very
+//! end and is cut off, because it was never acknowledged. Damage before something that was durable is something else: it
+//! is reported with its place and nothing is cut.
+
+mod segment;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use liandong_core::{
+    id::{FeedId, Hash, Head},
+    limit,
+    op::Op,
+};
+
+use crate::{
+    disk::{Disk, DiskFile},
+    error::StoreError,
+};
+use segment::{Found, RecordAt, SegmentHeader};
+
+#[derive(Debug)]
+struct Segment {
+    first_seq: u64,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    size: u64,
+}
+
+/// The ops of one feed on disk.
+#[derive(Debug)]
+pub struct Journal {
+    feed: FeedId,
+    dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    segments: Vec<Segment>,
+    /// Where op `seq` begins in its segment, at `seq - 1`.
+    offsets: Vec<u64>,
+    written: Head,
+    durable: Head,
+    segment_bytes_max: u64,
+}
+
+impl Journal {
+    /// Opens the journal of a feed, reading every record. A missing directory is an empty journal.
+    ///
+    /// # Errors
+    /// `Io`; `Damaged` when ops cannot be read that have readable ones after them.
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, feed: FeedId) -> Result<Self, StoreError> {
+        disk.create_dir(dir).map_err(StoreError::io(dir))?;
+        let mut journal = Self {
+            feed,
+            dir: dir.to_owned(),
+            disk,
+            segments: Vec::new(),
+            offsets: Vec::new(),
+            written: Head::EMPTY,
+            durable: Head::EMPTY,
+            segment_bytes_max: limit::SEGMENT_BYTES_MAX,
+        };
+        let names = journal.disk.list(dir).map_err(StoreError::io(dir))?;
+        let names: Vec<_> = names.into_iter().filter(|name| name.ends_with(".seg")).collect();
+        for (position, name) in names.iter().enumerate() {
+            journal.load(&dir.join(name), position + 1 == names.len())?;
+        }
+        journal.durable = journal.written;
+        Ok(journal)
+    }
+
+    /// Makes segments small, for tests of many segments.
+    pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes_max = bytes;
+        self
+    }
+
+    fn load(&mut self, path: &Path, last: bool) -> Result<(), StoreError> {
+        let io = |error| StoreError::Io { path: path.to_owned(), source: error };
+        let file = self.disk.open(path, false).map_err(io)?;
+        let size = usize::try_from(file.size().map_err(io)?).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; size];
+        file.read_at(&mut bytes, 0).map_err(io)?;
+        let expected = SegmentHeader { feed: self.feed, after: self.written };
+        let damaged = |offset, seq, reason| StoreError::Damaged {
+            path: path.to_owned(),
+            offset: offset as u64,
+            seq,
+            reason,
+        };
+        let first_seq = self.written.seq + 1;
+        let body = match segment::read_header(&bytes, &expected) {
+            Ok(body) => body,
+            // A segment whose header never became durable holds nothing that was acknowledged.
+            Err(_) if last && !segment::was_durable(&bytes, 0, first_seq) => {
+                return self.disk.remove(path).map_err(io);
+            }
+            Err(reason) => return Err(damaged(0, first_seq, reason)),
+        };
+        let mut at = body;
+        let mut offsets = Vec::new();
+        let mut head = self.written;
+        while at < bytes.len() {
+            match self.take(&bytes, at, head) {
+                Ok((op, next)) => {
+                    head = op.head();
+                    offsets.push(at as u64);
+                    at = next;
+                }
+                Err(_) if last && !segment::was_durable(&bytes, at + 1, head.seq + 1) => {
+                    file.truncate(at as u64).map_err(io)?;
+                    file.sync().map_err(io)?;
+                    break;
+                }
+                Err(reason) => return Err(damaged(at, head.seq + 1, reason)),
+            }
+        }
+        self.written = head;
+        self.offsets.append(&mut offsets);
+        let segment = Segment { first_seq, path: path.to_owned(), file, size: at as u64 };
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    fn take(&self, bytes: &[u8], at: usize, head: Head) -> Result<(Op, usize), String> {
+        match segment::read_record(bytes, at) {
+            Found::Op(RecordAt { op, next, .. }) => {
+                let op = Op::parse(op).map_err(|fault| fault.to_string())?;
+                op.follows(self.feed, head).map_err(|fault| fault.to_string())?;
+                Ok((op, next))
+            }
+            Found::Bad(reason) => Err(reason.to_owned()),
+        }
+    }
+
+    /// Ops that survive a crash.
+    pub const fn head(&self) -> Head {
+        self.durable
+    }
+
+    /// Last op that was written, durable or not; the next append follows it.
+    pub const fn written(&self) -> Head {
+        self.written
+    }
+
+    /// Bytes on disk.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.size).sum()
+    }
+
+    /// Writes ops after the head; they count only after [`Self::durable_up_to`].
+    ///
+    /// # Errors
+    /// `Moved` when the first op does not follow; `Io`, after which the journal must not be used.
+    pub fn append(&mut self, ops: &[Op]) -> Result<(), StoreError> {
+        let mut bytes = Vec::new();
+        for op in ops {
+            if op.follows(self.feed, self.written).is_err() {
+                return Err(StoreError::Moved { feed: self.feed, head: self.written });
+            }
+            if self.segments.last().is_none_or(|segment| segment.size >= self.segment_bytes_max) {
+                self.begin_segment()?;
+            }
+            let Some(segment) = self.segments.last_mut() else { return Err(StoreError::Closed) };
+            bytes.clear();
+            segment::write_op(&mut bytes, &op.signed, self.durable.seq);
+            let io = |error| StoreError::Io { path: segment.path.clone(), source: error };
+            segment.file.write_at(&bytes, segment.size).map_err(io)?;
+            self.offsets.push(segment.size);
+            segment.size += bytes.len() as u64;
+            self.written = op.head();
+        }
+        Ok(())
+    }
+
+    /// A new segment: its file and its name are durable before any op goes into it.
+    fn begin_segment(&mut self) -> Result<(), StoreError> {
+        if let Some(segment) = self.segments.last() {
+            segment.file.sync().map_err(StoreError::io(&segment.path))?;
+        }
+        let first_seq = self.written.seq + 1;
+        let path = self.dir.join(format!("{first_seq:020}.seg"));
+        let mut bytes = Vec::new();
+        segment::write_header(&mut bytes, &SegmentHeader { feed: self.feed, after: self.written });
+        let begin = || {
+            let file = self.disk.open(&path, true)?;
+            file.truncate(0)?;
+            file.write_at(&bytes, 0)?;
+            file.sync()?;
+            self.disk.sync_dir(&self.dir)?;
+            Ok(file)
+        };
+        let file = begin().map_err(StoreError::io(&path))?;
+        self.segments.push(Segment { first_seq, path, file, size: bytes.len() as u64 });
+        Ok(())
+    }
+
+    /// The file to sync for what was written so far, and the head that is durable afterwards. Syncing needs no lock on the
+    /// journal, so readers go on.
+    pub fn to_sync(&self) -> Option<(Arc<dyn DiskFile>, Head)> {
+        let segment = self.segments.last()?;
+        (self.written != self.durable).then(|| (Arc::clone(&segment.file), self.written))
+    }
+
+    /// What [`Self::to_sync`] gave was synced.
+    pub fn durable_up_to(&mut self, head: Head) {
+        if head.seq > self.durable.seq {
+            self.durable = head;
+        }
+    }
+
+    /// Writes and syncs in one go.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn append_durably(&mut self, ops: &[Op]) -> Result<Head, StoreError> {
+        self.append(ops)?;
+        if let Some((file, head)) = self.to_sync() {
+            file.sync().map_err(StoreError::io(&self.dir))?;
+            self.durable_up_to(head);
+        }
+        Ok(self.durable)
+    }
+
+    fn segment_of(&self, seq: u64) -> Option<&Segment> {
+        let after = self.segments.partition_point(|segment| segment.first_seq <= seq);
+        self.segments.get(after.checked_sub(1)?)
+    }
+
+    /// One durable op.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged` when the bytes changed since they were written.
+    pub fn op(&self, seq: u64) -> Result<Option<Op>, StoreError> {
+        if seq == 0 || seq > self.durable.seq {
+            return Ok(None);
+        }
+        let index = usize::try_from(seq - 1).unwrap_or(usize::MAX);
+        let (Some(offset), Some(segment)) = (self.offsets.get(index), self.segment_of(seq)) else {
+            return Ok(None);
+        };
+        let end = match self.offsets.get(index + 1) {
+            Some(next) if next > offset => *next,
+            _ => segment.size,
+        };
+        let mut bytes = vec![0; usize::try_from(end - offset).unwrap_or(usize::MAX)];
+        segment.file.read_at(&mut bytes, *offset).map_err(StoreError::io(&segment.path))?;
+        let damaged = |reason: String| StoreError::Damaged {
+            path: segment.path.clone(),
+            offset: *offset,
+            seq,
+            reason,
+        };
+        match segment::read_record(&bytes, 0) {
+            Found::Op(found) => {
+                let op = Op::parse(found.op).map_err(|fault| damaged(fault.to_string()))?;
+                if op.seq == seq { Ok(Some(op)) } else { Err(damaged("another op".to_owned())) }
+            }
+            Found::Bad(reason) => Err(damaged(reason.to_owned())),
+        }
+    }
+
+    /// Durable ops after a position: at most `ops` and, beyond the first, `bytes`.
+    ///
+    /// # Errors
+    /// As [`Self::op`].
+    pub fn read(&self, after: u64, ops: usize, bytes: usize) -> Result<Vec<Op>, StoreError> {
+        let mut found = Vec::new();
+        let mut size = 0;
+        while found.len() < ops {
+            let Some(op) = self.op(after + 1 + found.len() as u64)? else { break };
+            size += op.signed.len();
+            if !found.is_empty() && size > bytes {
+                break;
+            }
+            found.push(op);
+        }
+        Ok(found)
+    }
+
+    /// The hash of the op at a position; the zero hash at 0.
+    ///
+    /// # Errors
+    /// As [`Self::op`].
+    pub fn hash_at(&self, seq: u64) -> Result<Option<Hash>, StoreError> {
+        if seq == 0 {
+            return Ok(Some(Hash::ZERO));
+        }
+        if seq == self.durable.seq {
+            return Ok(Some(self.durable.hash));
+        }
+        Ok(self.op(seq)?.map(|op| op.hash))
+    }
+}
+

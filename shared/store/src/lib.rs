@@ -1,0 +1,20 @@
+//! Where things are kept: the journal (truth), the view and the search index (projections of it).
+//!
+//! [`Store`] owns three threads in a row. The writer appends ops and answers when they are durable; the projector folds
+//! what the journal holds into the view; the indexer brings the search index up to the view. The last two only ever read
+//! the journal from their own watermark on, so nothing queues up in memory and a projection can be deleted at any time.
+
+pub mod disk;
+mod error;
+mod index;
+pub mod journal;
+mod projector;
+mod query;
+mod store;
+mod view;
+
+pub use error::StoreError;
+pub use index::{Answer, Hit};
+pub use query::{Entry, Filter, Query};
+pub use store::{Appended, FeedProgress, Options, Progress, Store, VerifyReport};
+pub use view::EngineKind;

@@ -1,0 +1,255 @@
+//! Folds what the journals hold into a view, from the view's own watermark on.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+};
+
+use liandong_core::{
+    digest::Digest,
+    fold::{self, FOLD_VERSION, Outcome, RecordState, Status},
+    id::{FeedId, Hash, RecordId},
+    limit,
+    op::Op,
+};
+
+use crate::{
+    error::StoreError,
+    journal::Journal,
+    view::{EngineKind, Table, View, Watermark, Writes, match_key},
+};
+
+/// Bytes of a view below which it is never called bloated.
+const BLOAT_FLOOR_BYTES: u64 = 32 * 1024 * 1024;
+/// A view larger than so many times its live entries is built again.
+const BLOAT_FACTOR: u64 = 4;
+/// Bytes of one record's entries, keys and page overhead included (measured on a fresh view).
+const RECORD_BYTES: u64 = 400;
+/// Records read at a time when a view is opened.
+const SCAN_RECORDS: usize = 1_000;
+
+/// How a view is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct ViewOptions {
+    /// Directory of all generations.
+    pub(crate) dir: PathBuf,
+    pub(crate) engine: EngineKind,
+    pub(crate) cache_bytes: u64,
+    /// Whether an import will look records up by their match keys.
+    pub(crate) match_keys: bool,
+}
+
+/// A view and the digests over it.
+#[derive(Debug)]
+pub(crate) struct Projection {
+    options: ViewOptions,
+    view: View,
+    digests: BTreeMap<FeedId, Digest>,
+    marks: BTreeMap<FeedId, Watermark>,
+}
+
+/// Journals by feed, as the projector reads them.
+pub(crate) trait Journals {
+    fn feeds(&self) -> Vec<FeedId>;
+    fn with<T>(&self, feed: FeedId, read: impl FnOnce(&Journal) -> T) -> Option<T>;
+}
+
+fn generation_dir(dir: &Path, generation: u64) -> PathBuf {
+    dir.join(format!("{generation:08}"))
+}
+
+/// Generations on disk, oldest first.
+fn generations(dir: &Path) -> Vec<u64> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut found: Vec<u64> =
+        entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+    found.sort_unstable();
+    found
+}
+
+impl Projection {
+    /// Opens the newest generation if it can be read and fits the journals, else begins an empty one. Any generation is
+    /// the fold of exact prefixes, so one that was left half built simply goes on.
+    pub(crate) fn open(options: ViewOptions, journals: &impl Journals) -> Result<Self, StoreError> {
+        let newest = generations(&options.dir).last().copied();
+        if let Some(generation) = newest {
+            match Self::load(options.clone(), generation, journals) {
+                Ok(Some(projection)) => {
+                    projection.remove_others(generation);
+                    return Ok(projection);
+                }
+                Ok(None) => tracing::warn!("the view does not fit the journal and is built again"),
+                Err(error) => tracing::warn!(%error, "the view is built again"),
+            }
+        }
+        let generation = newest.unwrap_or(0) + 1;
+        let projection = Self::empty(options, generation)?;
+        projection.remove_others(generation);
+        Ok(projection)
+    }
+
+    fn empty(options: ViewOptions, generation: u64) -> Result<Self, StoreError> {
+        let dir = generation_dir(&options.dir, generation);
+        let view = View::open(&dir, options.engine, options.cache_bytes)?;
+        Ok(Self { options, view, digests: BTreeMap::new(), marks: BTreeMap::new() })
+    }
+
+    fn load(
+        options: ViewOptions,
+        generation: u64,
+        journals: &impl Journals,
+    ) -> Result<Option<Self>, StoreError> {
+        let mut projection = Self::empty(options, generation)?;
+        for feed in journals.feeds() {
+            let mark = projection.view.watermark(feed)?;
+            let hash = journals.with(feed, |journal| journal.hash_at(mark.head.seq));
+            if hash.transpose()?.flatten() != Some(mark.head.hash)
+                || mark.fold_version != FOLD_VERSION
+            {
+                return Ok(None);
+            }
+            projection.marks.insert(feed, mark);
+        }
+        let mut after = None;
+        loop {
+            let page = projection.view.records(None, after, SCAN_RECORDS)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(*last);
+            for (id, state) in page {
+                projection.digests.entry(id.origin()).or_default().set(id, state.leaf(id));
+            }
+        }
+        Ok(Some(projection))
+    }
+
+    fn remove_others(&self, keep: u64) {
+        for generation in generations(&self.options.dir) {
+            if generation != keep {
+                let dir = generation_dir(&self.options.dir, generation);
+                if let Err(error) = std::fs::remove_dir_all(&dir) {
+                    tracing::warn!(%error, dir = %dir.display(), "cannot remove an old view");
+                }
+            }
+        }
+    }
+
+    pub(crate) fn options(&self) -> ViewOptions {
+        self.options.clone()
+    }
+
+    pub(crate) fn view(&self) -> View {
+        self.view.clone()
+    }
+
+    pub(crate) fn mark(&self, feed: FeedId) -> Watermark {
+        self.marks.get(&feed).copied().unwrap_or(Watermark::EMPTY)
+    }
+
+    /// Root over one feed's records.
+    pub(crate) fn root(&mut self, feed: FeedId) -> Hash {
+        self.digests.entry(feed).or_default().root()
+    }
+
+    /// Root over all records.
+    pub(crate) fn union_root(&self) -> Hash {
+        Digest::union_root(self.digests.values())
+    }
+
+    /// Folds the next few ops of a feed. Returns whether there was anything to fold.
+    pub(crate) fn step(
+        &mut self,
+        feed: FeedId,
+        journals: &impl Journals,
+    ) -> Result<bool, StoreError> {
+        let mark = self.mark(feed);
+        let ops = journals.with(feed, |journal| {
+            journal.read(mark.head.seq, limit::FOLD_OPS_MAX, limit::BATCH_BYTES_MAX)
+        });
+        let ops = ops.transpose()?.unwrap_or_default();
+        let Some(last) = ops.last().map(Op::head) else { return Ok(false) };
+        let mut writes = Writes::new();
+        let mut states: HashMap<RecordId, RecordState> = HashMap::new();
+        let mut next = Watermark { head: last, ..mark };
+        for op in ops.iter().filter(|op| fold::is_about_records(&op.kind)) {
+            self.fold_one(op, &mut writes, &mut states, &mut next)?;
+        }
+        View::set_watermark(&mut writes, feed, &next);
+        self.view.commit(&writes)?;
+        for (id, state) in states {
+            self.digests.entry(id.origin()).or_default().set(id, state.leaf(id));
+        }
+        self.marks.insert(feed, next);
+        Ok(true)
+    }
+
+    fn fold_one(
+        &self,
+        op: &Op,
+        writes: &mut Writes,
+        states: &mut HashMap<RecordId, RecordState>,
+        mark: &mut Watermark,
+    ) -> Result<(), StoreError> {
+        let mut before = None;
+        let mut failed = None;
+        let folded = fold::fold(op, |id| {
+            before = states.get(&id).copied().or_else(|| {
+                self.view.record(id).unwrap_or_else(|error| {
+                    failed = Some(error);
+                    None
+                })
+            });
+            before
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if folded.outcome != Outcome::Materialised {
+            View::set_outcome(writes, op.feed, op.seq, &folded.outcome);
+        }
+        let Some((id, state)) = folded.change else { return Ok(()) };
+        let was_live = before.is_some_and(|state| state.status == Status::Live);
+        match (was_live, state.status) {
+            (false, Status::Live) => mark.live += 1,
+            (true, Status::Withdrawn) => mark.live -= 1,
+            _ => {}
+        }
+        writes.push((Table::Records, id.to_bytes().to_vec(), state.to_bytes().to_vec()));
+        if self.options.match_keys {
+            for key in folded.match_keys {
+                let key = match_key(op.feed, &key);
+                writes.push((Table::Keys, key, id.to_bytes().to_vec()));
+            }
+        }
+        states.insert(id, state);
+        Ok(())
+    }
+
+    /// Whether the engine's files have outgrown what they hold.
+    pub(crate) fn bloated(&self) -> bool {
+        let records: usize = self.digests.values().map(Digest::len).sum();
+        let live = (records as u64 * RECORD_BYTES).max(BLOAT_FLOOR_BYTES);
+        self.view.disk_bytes() > live * BLOAT_FACTOR
+    }
+
+    /// A new generation folded from the journals, beside this one, which goes on serving.
+    pub(crate) fn rebuilt(
+        options: ViewOptions,
+        journals: &impl Journals,
+    ) -> Result<Self, StoreError> {
+        let generation = generations(&options.dir).last().copied().unwrap_or(0) + 1;
+        let mut fresh = Self::empty(options, generation)?;
+        for feed in journals.feeds() {
+            while fresh.step(feed, journals)? {}
+        }
+        Ok(fresh)
+    }
+
+    /// Removes the directory of a generation that was swapped out.
+    pub(crate) fn discard(self) {
+        let dir = self.view.dir().to_owned();
+        drop(self);
+        if let Err(error) = std::fs::remove_dir_all(&dir) {
+            tracing::warn!(%error, dir = %dir.display(), "cannot remove an old view");
+        }
+    }
+}

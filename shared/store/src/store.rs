@@ -1,0 +1,361 @@
+//! The store of one process: journals, view and index with their threads.
+
+mod read;
+mod threads;
+mod verify;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use arc_swap::ArcSwap;
+use liandong_core::{
+    id::{FeedId, Hash, Head},
+    op::Op,
+};
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    disk::{Disk, RealDisk},
+    error::StoreError,
+    index::Index,
+    journal::Journal,
+    projector::{Journals, Projection, ViewOptions},
+    view::{EngineKind, View},
+};
+
+pub use verify::VerifyReport;
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Data directory; journals, view and index stand below it.
+    pub dir: PathBuf,
+    /// Engine of the view.
+    pub engine: EngineKind,
+    /// Cache of the view's engine, bytes.
+    pub cache_bytes: u64,
+    /// Whether imports look records up by their match keys (a node does, a hub does not).
+    pub match_keys: bool,
+    /// Disk under the journals.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl Options {
+    /// Defaults on the machine's disk.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            engine: EngineKind::Sled,
+            cache_bytes: 32 * 1024 * 1024,
+            match_keys: true,
+            disk: Arc::new(RealDisk),
+        }
+    }
+}
+
+/// How far one feed has come on its way from the journal to the searcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedProgress {
+    /// Durable in the journal.
+    pub head: Head,
+    /// Folded into the view.
+    pub applied: Head,
+    /// Root of the feed's records at `applied`.
+    pub root: Hash,
+    /// Live records at `applied`.
+    pub records: u64,
+    /// Visible to searches.
+    pub indexed: Head,
+}
+
+/// All feeds.
+pub type Progress = BTreeMap<FeedId, FeedProgress>;
+
+/// Will hold the head once the ops are durable.
+pub type Appended = oneshot::Receiver<Result<Head, StoreError>>;
+
+pub(crate) struct Job {
+    feed: FeedId,
+    after: Head,
+    ops: Vec<Op>,
+    done: oneshot::Sender<Result<Head, StoreError>>,
+}
+
+/// A flag that threads wait for.
+#[derive(Debug, Default)]
+struct Signal {
+    set: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Signal {
+    fn set(&self) {
+        *self.set.lock() = true;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self) {
+        let mut set = self.set.lock();
+        while !*set {
+            self.changed.wait(&mut set);
+        }
+        *set = false;
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    journals: RwLock<BTreeMap<FeedId, Arc<RwLock<Journal>>>>,
+    projection: Mutex<Projection>,
+    view: ArcSwap<View>,
+    index: Index,
+    progress: RwLock<Progress>,
+    changed: watch::Sender<u64>,
+    to_project: Signal,
+    to_index: Signal,
+    rebuild: AtomicBool,
+    stop: AtomicBool,
+}
+
+/// The journals, the view and the index of one process.
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    jobs: Option<std::sync::mpsc::SyncSender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Job({} ops of {:?})", self.ops.len(), self.feed)
+    }
+}
+
+impl Journals for Shared {
+    fn feeds(&self) -> Vec<FeedId> {
+        self.journals.read().keys().copied().collect()
+    }
+
+    fn with<T>(&self, feed: FeedId, read: impl FnOnce(&Journal) -> T) -> Option<T> {
+        let journal = Arc::clone(self.journals.read().get(&feed)?);
+        let journal = journal.read();
+        Some(read(&journal))
+    }
+}
+
+impl Shared {
+    fn journal_dir(&self, feed: FeedId) -> PathBuf {
+        self.options.dir.join("journal").join(feed.to_string())
+    }
+
+    /// Tells everyone who waits that something moved.
+    fn publish(&self, feed: FeedId, update: impl FnOnce(&mut FeedProgress)) {
+        {
+            let mut progress = self.progress.write();
+            let entry = progress.entry(feed).or_insert(FeedProgress {
+                head: Head::EMPTY,
+                applied: Head::EMPTY,
+                root: Hash::ZERO,
+                records: 0,
+                indexed: Head::EMPTY,
+            });
+            update(entry);
+        }
+        self.changed.send_modify(|version| *version += 1);
+    }
+}
+
+/// Jobs that may wait for the writer; beyond it senders are held back.
+const JOBS_MAX: usize = 64;
+
+impl Store {
+    /// Opens a data directory: reads the journals, checks view and index against them, starts the threads.
+    ///
+    /// # Errors
+    /// `Damaged` when a journal is damaged in the middle; `Io`; `View` and `Index` when not even an empty projection can
+    /// be made.
+    pub fn open(options: Options) -> Result<Self, StoreError> {
+        let root = options.dir.join("journal");
+        std::fs::create_dir_all(&root).map_err(StoreError::io(&root))?;
+        let mut journals = BTreeMap::new();
+        for entry in std::fs::read_dir(&root).map_err(StoreError::io(&root))? {
+            let entry = entry.map_err(StoreError::io(&root))?;
+            let Ok(feed) = entry.file_name().to_string_lossy().parse::<FeedId>() else { continue };
+            let journal = Journal::open(Arc::clone(&options.disk), &entry.path(), feed)?;
+            journals.insert(feed, Arc::new(RwLock::new(journal)));
+        }
+        Self::start(options, journals)
+    }
+
+    fn start(
+        options: Options,
+        journals: BTreeMap<FeedId, Arc<RwLock<Journal>>>,
+    ) -> Result<Self, StoreError> {
+        let view_options = ViewOptions {
+            dir: options.dir.join("view"),
+            engine: options.engine,
+            cache_bytes: options.cache_bytes,
+            match_keys: options.match_keys,
+        };
+        let reader = OpenJournals(&journals);
+        let projection = Projection::open(view_options, &reader)?;
+        let index = Index::open(&options.dir.join("index"))?;
+        let heads: Vec<_> = journals.iter().map(|(feed, j)| (*feed, j.read().head())).collect();
+        let shared = Arc::new(Shared {
+            view: ArcSwap::from_pointee(projection.view()),
+            options,
+            journals: RwLock::new(journals),
+            projection: Mutex::new(projection),
+            index,
+            progress: RwLock::default(),
+            changed: watch::Sender::new(0),
+            to_project: Signal::default(),
+            to_index: Signal::default(),
+            rebuild: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+        });
+        for (feed, head) in heads {
+            let (mark, root) = {
+                let mut projection = shared.projection.lock();
+                (projection.mark(feed), projection.root(feed))
+            };
+            let indexed = shared.index.applied(feed);
+            shared.publish(feed, |progress| {
+                *progress =
+                    FeedProgress { head, applied: mark.head, root, records: mark.live, indexed };
+            });
+        }
+        shared.to_project.set();
+        shared.to_index.set();
+        let (jobs, queue) = std::sync::mpsc::sync_channel(JOBS_MAX);
+        let threads = threads::start(&shared, queue)?;
+        Ok(Self { shared, jobs: Some(jobs), threads })
+    }
+
+    /// Makes a feed known; an empty journal is created for it.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`.
+    pub fn open_feed(&self, feed: FeedId) -> Result<(), StoreError> {
+        let mut journals = self.shared.journals.write();
+        if journals.contains_key(&feed) {
+            return Ok(());
+        }
+        let disk = Arc::clone(&self.shared.options.disk);
+        let journal = Journal::open(disk, &self.shared.journal_dir(feed), feed)?;
+        let head = journal.head();
+        journals.insert(feed, Arc::new(RwLock::new(journal)));
+        drop(journals);
+        let root = self.shared.projection.lock().root(feed);
+        self.shared.publish(feed, |progress| {
+            progress.head = head;
+            progress.root = root;
+        });
+        self.shared.to_project.set();
+        Ok(())
+    }
+
+    /// Appends ops after `after`, or not at all. The answer comes when they are durable. Blocks while the writer's queue
+    /// is full, which is what holds a fast sender back.
+    pub fn append(&self, feed: FeedId, after: Head, ops: Vec<Op>) -> Appended {
+        let (done, appended) = oneshot::channel();
+        let job = Job { feed, after, ops, done };
+        if let Some(jobs) = &self.jobs
+            && let Err(refused) = jobs.send(job)
+        {
+            let _nobody = refused.0.done.send(Err(StoreError::Closed));
+        }
+        appended
+    }
+
+    /// Changes whenever any feed's progress does.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+
+    /// How far all feeds are.
+    pub fn progress(&self) -> Progress {
+        self.shared.progress.read().clone()
+    }
+
+    /// How far one feed is.
+    pub fn feed(&self, feed: FeedId) -> Option<FeedProgress> {
+        self.shared.progress.read().get(&feed).copied()
+    }
+
+    /// Waits until a feed is folded up to `seq`.
+    pub async fn applied(&self, feed: FeedId, seq: u64) {
+        self.reached(feed, |progress| progress.applied.seq >= seq).await;
+    }
+
+    /// Waits until a feed is searchable up to `seq`.
+    pub async fn indexed(&self, feed: FeedId, seq: u64) {
+        self.reached(feed, |progress| progress.indexed.seq >= seq).await;
+    }
+
+    async fn reached(&self, feed: FeedId, enough: impl Fn(&FeedProgress) -> bool) {
+        let mut changes = self.watch();
+        loop {
+            changes.borrow_and_update();
+            if self.feed(feed).is_some_and(|progress| enough(&progress)) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Asks for a new generation of the view, folded from the journals beside the serving one.
+    pub fn rebuild_view(&self) {
+        self.shared.rebuild.store(true, Ordering::Release);
+        self.shared.to_project.set();
+    }
+
+    /// Empties the index and builds it again from the journals.
+    ///
+    /// # Errors
+    /// `Index`.
+    pub fn rebuild_index(&self) -> Result<(), StoreError> {
+        self.shared.index.clear()?;
+        for feed in self.shared.feeds() {
+            self.shared.publish(feed, |progress| progress.indexed = Head::EMPTY);
+        }
+        self.shared.to_index.set();
+        Ok(())
+    }
+}
+
+/// Journals before the store stands.
+struct OpenJournals<'a>(&'a BTreeMap<FeedId, Arc<RwLock<Journal>>>);
+
+impl Journals for OpenJournals<'_> {
+    fn feeds(&self) -> Vec<FeedId> {
+        self.0.keys().copied().collect()
+    }
+
+    fn with<T>(&self, feed: FeedId, read: impl FnOnce(&Journal) -> T) -> Option<T> {
+        Some(read(&self.0.get(&feed)?.read()))
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.jobs = None;
+        self.shared.to_project.set();
+        self.shared.to_index.set();
+        for thread in self.threads.drain(..) {
+            let _panicked = thread.join();
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Writer, projector and indexer.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering, mpsc::Receiver},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use liandong_core::{
+    fold::{self, Status},
+    id::{FeedId, Head, RecordId},
+    limit,
+    op::Op,
+    record::Record,
+};
+
+use super::{Job, Shared};
+use crate::{
+    error::StoreError,
+    projector::{Journals as _, Projection},
+};
+
+/// Ops that wait for the same sync, beyond which the writer syncs first.
+const GROUP_OPS_MAX: usize = 2_048;
+/// How long the indexer gathers when more than a few ops wait, milliseconds.
+const GATHER_MS: u64 = 250;
+/// Up to so many waiting ops are indexed at once.
+const GATHER_ABOVE_OPS: u64 = 64;
+/// Folded ops between two looks at the size of the view.
+const BLOAT_CHECK_OPS: u64 = 20_000;
+
+pub(super) fn start(
+    shared: &Arc<Shared>,
+    queue: Receiver<Job>,
+) -> Result<Vec<JoinHandle<()>>, StoreError> {
+    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        thread.spawn(run).map_err(StoreError::io("thread"))
+    };
+    let (writer, projector, indexer) =
+        (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
+    Ok(vec![
+        spawn("journal-writer", Box::new(move || write(&writer, &queue)))?,
+        spawn("projector", Box::new(move || project(&projector)))?,
+        spawn("indexer", Box::new(move || index(&indexer)))?,
+    ])
+}
+
+/// A journal that cannot be written or synced cannot be trusted: what the kernel dropped after a failed sync is unknown,
+/// so the process ends before it can acknowledge anything more.
+fn die(error: &StoreError) -> ! {
+    tracing::error!(%error, "the journal cannot be made durable; the process ends");
+    std::process::abort()
+}
+
+fn write(shared: &Shared, queue: &Receiver<Job>) {
+    while let Ok(first) = queue.recv() {
+        let mut group = vec![first];
+        let mut ops = group[0].ops.len();
+        while ops < GROUP_OPS_MAX
+            && let Ok(job) = queue.try_recv()
+        {
+            ops += job.ops.len();
+            group.push(job);
+        }
+        write_group(shared, group);
+    }
+}
+
+/// Writes all jobs of a group, syncs each journal once, then answers.
+fn write_group(shared: &Shared, group: Vec<Job>) {
+    let mut written = Vec::new();
+    for job in group {
+        match write_job(shared, &job) {
+            Ok(head) => written.push((job, head)),
+            Err(error @ StoreError::Io { .. }) => die(&error),
+            Err(error) => {
+                let _gone = job.done.send(Err(error));
+            }
+        }
+    }
+    let feeds: BTreeMap<FeedId, ()> = written.iter().map(|(job, _)| (job.feed, ())).collect();
+    for feed in feeds.keys() {
+        let Some(journal) = shared.journals.read().get(feed).map(Arc::clone) else { continue };
+        let to_sync = journal.read().to_sync();
+        let Some((file, head)) = to_sync else { continue };
+        if let Err(error) = file.sync() {
+            die(&StoreError::Io { path: shared.journal_dir(*feed), source: error });
+        }
+        journal.write().durable_up_to(head);
+        shared.publish(*feed, |progress| progress.head = head);
+    }
+    for (job, head) in written {
+        let _gone = job.done.send(Ok(head));
+    }
+    shared.to_project.set();
+}
+
+fn write_job(shared: &Shared, job: &Job) -> Result<Head, StoreError> {
+    let journal = shared.journals.read().get(&job.feed).map(Arc::clone);
+    let moved = |head| StoreError::Moved { feed: job.feed, head };
+    let journal = journal.ok_or_else(|| moved(Head::EMPTY))?;
+    let mut journal = journal.write();
+    if journal.written() != job.after {
+        return Err(moved(journal.written()));
+    }
+    journal.append(&job.ops)?;
+    Ok(journal.written())
+}
+
+fn project(shared: &Shared) {
+    let mut since_check = 0;
+    loop {
+        if shared.stop.load(Ordering::Acquire) {
+            return;
+        }
+        let moved = match project_once(shared) {
+            Ok(moved) => moved,
+            Err(error) => {
+                tracing::error!(%error, "the view cannot go on and is built again");
+                shared.rebuild.store(true, Ordering::Release);
+                0
+            }
+        };
+        since_check += moved;
+        if since_check >= BLOAT_CHECK_OPS {
+            since_check = 0;
+            if shared.projection.lock().bloated() {
+                tracing::info!("the view has outgrown its content and is built again");
+                shared.rebuild.store(true, Ordering::Release);
+            }
+        }
+        if shared.rebuild.swap(false, Ordering::AcqRel) {
+            rebuild(shared);
+        } else if moved == 0 {
+            shared.to_project.wait();
+        }
+    }
+}
+
+/// One round over all feeds, a few ops each, so that a feed that catches up does not hold the others back. Returns the
+/// number of ops folded.
+fn project_once(shared: &Shared) -> Result<u64, StoreError> {
+    let mut moved = 0;
+    for feed in shared.feeds() {
+        let (mark, root, folded) = {
+            let mut projection = shared.projection.lock();
+            let before = projection.mark(feed).head.seq;
+            if !projection.step(feed, shared)? {
+                continue;
+            }
+            let mark = projection.mark(feed);
+            (mark, projection.root(feed), mark.head.seq - before)
+        };
+        moved += folded;
+        shared.publish(feed, |progress| {
+            progress.applied = mark.head;
+            progress.root = root;
+            progress.records = mark.live;
+        });
+    }
+    if moved > 0 {
+        shared.to_index.set();
+    }
+    Ok(moved)
+}
+
+fn rebuild(shared: &Shared) {
+    // The new generation is folded without the lock on the serving one, which readers go on using.
+    let options = shared.projection.lock().options();
+    match Projection::rebuilt(options, shared) {
+        Ok(fresh) => {
+            shared.view.store(Arc::new(fresh.view()));
+            let old = std::mem::replace(&mut *shared.projection.lock(), fresh);
+            old.discard();
+            tracing::info!("the view was built again");
+        }
+        Err(error) => {
+            tracing::error!(%error, "the view cannot be built again; the old one goes on serving");
+        }
+    }
+}
+
+fn index(shared: &Shared) {
+    loop {
+        if shared.stop.load(Ordering::Acquire) {
+            return;
+        }
+        if waiting(shared) > GATHER_ABOVE_OPS {
+            // A commit costs about the same for one op as for thousands.
+            gather(shared);
+        }
+        match index_once(shared) {
+            Ok(true) => {}
+            Ok(false) => shared.to_index.wait(),
+            Err(error) => {
+                tracing::error!(%error, "the search index cannot go on and is built again");
+                if let Err(error) = shared.index.clear() {
+                    tracing::error!(%error, "the search index cannot be emptied");
+                    shared.to_index.wait();
+                }
+            }
+        }
+    }
+}
+
+fn waiting(shared: &Shared) -> u64 {
+    shared.progress.read().values().map(|p| p.applied.seq.saturating_sub(p.indexed.seq)).sum()
+}
+
+fn gather(shared: &Shared) {
+    let mut set = shared.to_index.set.lock();
+    let full = limit::INDEX_OPS_MAX as u64;
+    let until = Duration::from_millis(GATHER_MS);
+    shared.to_index.changed.wait_while_for(
+        &mut set,
+        |_| waiting(shared) < full && !shared.stop.load(Ordering::Acquire),
+        until,
+    );
+}
+
+/// Indexes what the view has beyond the index, up to the limit, and commits. Returns whether there was anything.
+fn index_once(shared: &Shared) -> Result<bool, StoreError> {
+    let mut feeds = BTreeMap::new();
+    let mut room = limit::INDEX_OPS_MAX;
+    let progress = shared.progress.read().clone();
+    for (feed, progress) in progress {
+        let mut at = shared.index.applied(feed);
+        while at.seq < progress.applied.seq && room > 0 {
+            let to = usize::try_from(progress.applied.seq - at.seq).unwrap_or(usize::MAX);
+            let ops = shared.with(feed, |journal| {
+                journal.read(at.seq, to.min(room).min(limit::FOLD_OPS_MAX), limit::BATCH_BYTES_MAX)
+            });
+            let ops = ops.transpose()?.unwrap_or_default();
+            let Some(last) = ops.last().map(Op::head) else { break };
+            for op in &ops {
+                index_op(shared, op)?;
+            }
+            room -= ops.len();
+            at = last;
+            feeds.insert(feed, at);
+        }
+    }
+    if feeds.is_empty() {
+        return Ok(false);
+    }
+    shared.index.commit(&feeds)?;
+    for (feed, head) in feeds {
+        shared.publish(feed, |progress| progress.indexed = head);
+    }
+    Ok(true)
+}
+
+/// Brings the index to what the view says of the op's record; a record that was changed again later is left to that op.
+fn index_op(shared: &Shared, op: &Op) -> Result<(), StoreError> {
+    if !fold::is_about_records(&op.kind) {
+        return Ok(());
+    }
+    let Ok(id) = RecordId::try_from(op.subject.as_ref()) else { return Ok(()) };
+    let state = shared.view.load().record(id)?;
+    let Some(state) = state.filter(|state| state.op_hash == op.hash) else { return Ok(()) };
+    match state.status {
+        Status::Withdrawn => shared.index.remove(id),
+        Status::Live => {
+            let record = Record::from_bytes(&op.signed.payload).map_err(StoreError::index)?;
+            shared.index.put(id, op.feed, state.visibility, &record)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! The view: what the fold made of the journals, in an embedded engine behind a narrow trait.
+//!
+//! It can be deleted at any time. Each feed's watermark is committed with what it caused, so that the view is always the
+//! fold of exact prefixes; whatever is in doubt is folded again from the journals.
+
+mod redb;
+mod sled;
+
+use std::{
+    fmt::Debug,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use liandong_core::{
+    fold::{FOLD_VERSION, Outcome, RecordState},
+    id::{FeedId, Hash, Head, RecordId},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::error::StoreError;
+
+/// Tables of the view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Table {
+    /// Record id → [`RecordState`].
+    Records,
+    /// Feed and hash of a match key → record id.
+    Keys,
+    /// Feed and position → what became of an op that did not take effect.
+    Outcomes,
+    /// Feed → [`Watermark`].
+    Feeds,
+}
+
+pub(crate) const TABLES: [Table; 4] =
+    [Table::Records, Table::Keys, Table::Outcomes, Table::Feeds];
+
+impl Table {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::Keys => "keys",
+            Self::Outcomes => "outcomes",
+            Self::Feeds => "feeds",
+        }
+    }
+}
+
+/// Entries to put, all or nothing.
+pub(crate) type Writes = Vec<(Table, Vec<u8>, Vec<u8>)>;
+/// Key and value.
+pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+
+/// What the view asks of an embedded store.
+pub(crate) trait Engine: Debug + Send + Sync {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    /// Entries with keys greater than `after` (or from `prefix` on), within the prefix, in order.
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError>;
+    fn commit(&self, writes: &Writes) -> Result<(), StoreError>;
+    fn disk_bytes(&self) -> u64;
+}
+
+/// Which engine holds the view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// sled 0.34.
+    #[default]
+    Sled,
+    /// redb 4.
+    Redb,
+}
+
+/// How far a feed is folded in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Watermark {
+    pub(crate) head: Head,
+    pub(crate) fold_version: u32,
+    pub(crate) live: u64,
+}
+
+impl Watermark {
+    pub(crate) const EMPTY: Self =
+        Self { head: Head::EMPTY, fold_version: FOLD_VERSION, live: 0 };
+}
+
+/// One generation of the view, open.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    engine: Arc<dyn Engine>,
+    dir: PathBuf,
+}
+
+pub(crate) fn match_key(feed: FeedId, key: &str) -> Vec<u8> {
+    let hash = Hash::of(&[key.as_bytes()]);
+    [feed.as_bytes().as_slice(), &hash.as_bytes()[..16]].concat()
+}
+
+fn outcome_key(feed: FeedId, seq: u64) -> Vec<u8> {
+    [feed.as_bytes().as_slice(), &seq.to_be_bytes()].concat()
+}
+
+fn corrupt(what: &str) -> StoreError {
+    StoreError::View(format!("{what} cannot be read"))
+}
+
+impl View {
+    /// Opens or creates a generation.
+    pub(crate) fn open(dir: &Path, kind: EngineKind, cache_bytes: u64) -> Result<Self, StoreError> {
+        fs::create_dir_all(dir).map_err(StoreError::io(dir))?;
+        let engine: Arc<dyn Engine> = match kind {
+            EngineKind::Sled => Arc::new(sled::Sled::open(&dir.join("sled"), cache_bytes)?),
+            EngineKind::Redb => Arc::new(redb::Redb::open(&dir.join("redb"), cache_bytes)?),
+        };
+        Ok(Self { engine, dir: dir.to_owned() })
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.engine.disk_bytes()
+    }
+
+    pub(crate) fn commit(&self, writes: &Writes) -> Result<(), StoreError> {
+        self.engine.commit(writes)
+    }
+
+    pub(crate) fn record(&self, id: RecordId) -> Result<Option<RecordState>, StoreError> {
+        let Some(bytes) = self.engine.get(Table::Records, &id.to_bytes())? else { return Ok(None) };
+        RecordState::from_bytes(&bytes).map(Some).ok_or_else(|| corrupt("a record's state"))
+    }
+
+    /// Records in the order of their ids.
+    pub(crate) fn records(
+        &self,
+        feed: Option<FeedId>,
+        after: Option<RecordId>,
+        limit: usize,
+    ) -> Result<Vec<(RecordId, RecordState)>, StoreError> {
+        let prefix = feed.map(|feed| feed.as_bytes().to_vec()).unwrap_or_default();
+        let after = after.map(RecordId::to_bytes);
+        let pairs =
+            self.engine.scan(Table::Records, &prefix, after.as_ref().map(|id| &id[..]), limit)?;
+        pairs
+            .iter()
+            .map(|(id, state)| {
+                let id = RecordId::try_from(id.as_slice()).map_err(StoreError::view)?;
+                let state = RecordState::from_bytes(state);
+                Ok((id, state.ok_or_else(|| corrupt("a record's state"))?))
+            })
+            .collect()
+    }
+
+    pub(crate) fn by_match_key(
+        &self,
+        feed: FeedId,
+        key: &str,
+    ) -> Result<Option<RecordId>, StoreError> {
+        let found = self.engine.get(Table::Keys, &match_key(feed, key))?;
+        found.map(|id| RecordId::try_from(id.as_slice()).map_err(StoreError::view)).transpose()
+    }
+
+    pub(crate) fn watermark(&self, feed: FeedId) -> Result<Watermark, StoreError> {
+        match self.engine.get(Table::Feeds, feed.as_bytes())? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(StoreError::view),
+            None => Ok(Watermark::EMPTY),
+        }
+    }
+
+    pub(crate) fn set_watermark(writes: &mut Writes, feed: FeedId, watermark: &Watermark) {
+        let bytes = serde_json::to_vec(watermark).unwrap_or_default();
+        writes.push((Table::Feeds, feed.as_bytes().to_vec(), bytes));
+    }
+
+    pub(crate) fn set_outcome(writes: &mut Writes, feed: FeedId, seq: u64, outcome: &Outcome) {
+        let bytes = serde_json::to_vec(outcome).unwrap_or_default();
+        writes.push((Table::Outcomes, outcome_key(feed, seq), bytes));
+    }
+
+    /// Ops of a feed after a position that did not take effect.
+    pub(crate) fn outcomes(
+        &self,
+        feed: FeedId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<(u64, Outcome)>, StoreError> {
+        let from = outcome_key(feed, after);
+        let pairs = self.engine.scan(Table::Outcomes, feed.as_bytes(), Some(&from), limit)?;
+        pairs
+            .iter()
+            .map(|(key, bytes)| {
+                let seq: [u8; 8] = key
+                    .get(16..)
+                    .and_then(|seq| seq.try_into().ok())
+                    .ok_or_else(|| corrupt("an outcome"))?;
+                let outcome = serde_json::from_slice(bytes).map_err(StoreError::view)?;
+                Ok((u64::from_be_bytes(seq), outcome))
+            })
+            .collect()
+    }
+}
+
+/// Bytes of all files below a directory.
+pub(crate) fn directory_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => directory_bytes(&entry.path()),
+            Ok(meta) => meta.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both engines run the same table: the trait is all they have in common.
+    fn engines() -> Vec<(tempfile::TempDir, View)> {
+        [EngineKind::Sled, EngineKind::Redb]
+            .into_iter()
+            .map(|kind| {
+                let dir = tempfile::tempdir().unwrap();
+                let view = View::open(dir.path(), kind, 1 << 20).unwrap();
+                (dir, view)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_committed_is_read_back_by_key_and_in_order() {
+        for (_dir, view) in engines() {
+            let key = |n: u8| vec![n / 8, n];
+            let writes: Writes =
+                (0..32).rev().map(|n| (Table::Keys, key(n), vec![n])).collect();
+            view.commit(&writes).unwrap();
+            assert_eq!(view.engine.get(Table::Keys, &key(9)).unwrap(), Some(vec![9]));
+            assert_eq!(view.engine.get(Table::Outcomes, &key(9)).unwrap(), None);
+            let all = view.engine.scan(Table::Keys, &[], None, 100).unwrap();
+            assert_eq!(all.iter().map(|(_, v)| v[0]).collect::<Vec<_>>(), (0..32).collect::<Vec<_>>());
+            let some = view.engine.scan(Table::Keys, &[1], Some(&key(10)), 3).unwrap();
+            assert_eq!(some.iter().map(|(_, v)| v[0]).collect::<Vec<_>>(), [11, 12, 13]);
+            let rest = view.engine.scan(Table::Keys, &[1], Some(&key(14)), 100).unwrap();
+            assert_eq!(rest.len(), 1, "a scan ends with its prefix");
+        }
+    }
+
+    #[test]
+    fn a_generation_that_is_opened_again_holds_what_was_committed() {
+        for kind in [EngineKind::Sled, EngineKind::Redb] {
+            let dir = tempfile::tempdir().unwrap();
+            let view = View::open(dir.path(), kind, 1 << 20).unwrap();
+            let feed = FeedId::new([3; 16]);
+            let mut writes = Writes::new();
+            let mark = Watermark { head: Head { seq: 7, hash: Hash::ZERO }, ..Watermark::EMPTY };
+            View::set_watermark(&mut writes, feed, &mark);
+            View::set_outcome(&mut writes, feed, 5, &Outcome::PendingUpgrade);
+            view.commit(&writes).unwrap();
+            drop(view);
+            let view = View::open(dir.path(), kind, 1 << 20).unwrap();
+            assert_eq!(view.watermark(feed).unwrap(), mark);
+            assert_eq!(view.outcomes(feed, 0, 9).unwrap(), [(5, Outcome::PendingUpgrade)]);
+            assert_eq!(view.outcomes(feed, 5, 9).unwrap(), []);
+        }
+    }
+}
