@@ -1,1 +1,7 @@
-fn main() {}
+//! `liandong-node`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    liandong_node::cli::main(std::env::args_os())
+}

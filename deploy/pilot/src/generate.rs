@@ -1,7 +1,8 @@
 //! Made-up catalogues that look like a district's own sheet, for the pilot and for load tests.
 //!
-//! Everything follows from the district's code and a seed: row `n` is the same however many rows are asked for. The words
-//! come from tables under `data/`; no row describes a real person, and telephone numbers and credit codes are synthetic.
+//! Everything follows from the district's code and a seed: row `n` is the same however many rows
+//! are asked for. The words come from tables under `data/`; no row describes a real person, and
+//! telephone numbers and credit codes are synthetic.
 
 mod compose;
 mod vocabulary;
@@ -38,7 +39,8 @@ pub struct District {
     pub name: String,
 }
 
-/// The `n` districts of Shanghai in force now in order of their codes, then made-up ones (`试点区17`, code `310917` …).
+/// The `n` districts of Shanghai in force now in order of their codes, then made-up ones (`试点区17`,
+/// code `310917` …).
 pub fn districts(n: usize) -> Vec<District> {
     let real = VOCABULARY.districts.iter().cloned();
     let invented = (VOCABULARY.districts.len() + 1..).map(|number| District {
@@ -55,8 +57,8 @@ pub fn districts(n: usize) -> Vec<District> {
 
 /// Rows for one district, the same for the same district and seed.
 ///
-/// Each has its own 信息资源代码 and its own title and provider. The first rows are about the district as a whole; later ones
-/// about its streets and towns, then about single years and quarters.
+/// Each has its own 信息资源代码 and its own title and provider. The first rows are about the district as
+/// a whole; later ones about its streets and towns, then about single years and quarters.
 pub fn rows(
     district: &District,
     count: usize,
@@ -94,7 +96,8 @@ struct Plan {
 
 impl Plan {
     fn new(district: &District, seed: u64) -> Self {
-        // Streets keep their names whatever the seed: a second catalogue is about the same district.
+        // Streets keep their names whatever the seed: a second catalogue is about the same
+        // district.
         let mut random = StdRng::seed_from_u64(mix(&district.code, 0, 0));
         let mut stems: Vec<String> = Vec::new();
         for head in &VOCABULARY.heads {
@@ -121,7 +124,8 @@ impl Plan {
         compose::row(&scene, &mut random)
     }
 
-    /// What the row is about. Slots go from the whole district through its parts to parts of single years.
+    /// What the row is about. Slots go from the whole district through its parts to parts of single
+    /// years.
     fn scene(&self, slot: usize, index: usize) -> Scene<'_> {
         let (title, bureau) = &self.titles[index % self.titles.len()];
         let parts = self.areas.len() + 1;
@@ -150,7 +154,8 @@ impl Plan {
     }
 }
 
-/// One number from a code and two others, spread over all bits (FNV-1a, then the finaliser of `SplitMix64`).
+/// One number from a code and two others, spread over all bits (FNV-1a, then the finaliser of
+/// `SplitMix64`).
 fn mix(code: &str, seed: u64, index: usize) -> u64 {
     let mut hash = 0xCBF2_9CE4_8422_2325_u64;
     let number = index as u64;

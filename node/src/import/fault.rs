@@ -213,9 +213,7 @@ impl ReadError {
                 format!(
                     "不认识的编码“{label}”。可用：utf-8、gb18030、gbk、big5、utf-16le、utf-16be"
                 ),
-                format!(
-                    "Unknown encoding '{label}'. Use utf-8, gb18030, gbk, big5, utf-16le or utf-16be"
-                ),
+                format!("Unknown encoding '{label}'. Use utf-8, gb18030, gbk, big5 or utf-16le"),
             ),
             Self::UnknownFormat(label) => (
                 format!("不认识的格式“{label}”。可用：csv、tsv、xlsx、xls、ods、json、jsonl"),
@@ -245,7 +243,7 @@ impl ReadError {
                      否则请另存为 xlsx 或“CSV UTF-8”"
                 ),
                 format!(
-                    "There is a zero byte at {offset}, so this is not a text table. Name the encoding \
+                    "There is a zero byte at {offset}: this is no text table. Name the encoding \
                      utf-16le if it is UTF-16 without a mark; else save it as xlsx or 'CSV UTF-8'"
                 ),
             ),
@@ -288,7 +286,7 @@ impl ReadError {
                     keys.join("、")
                 ),
                 format!(
-                    "Cannot tell which key of the JSON holds the rows ({}). Give a list of objects, \
+                    "Cannot tell which key of the JSON holds the rows ({}). Give a list, \
                      or name the key as the sheet",
                     keys.join(", ")
                 ),

@@ -34,7 +34,8 @@ pub(super) struct Merge {
 pub(super) struct Grid {
     pub(super) rows: Vec<GridRow>,
     pub(super) merges: Vec<Merge>,
-    /// Whether a row shorter than the header is worth a note. A spreadsheet never stores trailing blanks.
+    /// Whether a row shorter than the header is worth a note. A spreadsheet never stores trailing
+    /// blanks.
     pub(super) ragged: bool,
 }
 
@@ -57,9 +58,11 @@ impl Grid {
         Ok(())
     }
 
-    /// Gives the cells below the first one of a merged area its value: that is what a person sees there.
+    /// Gives the cells below the first one of a merged area its value: that is what a person sees
+    /// there.
     pub(super) fn fill_merges(&mut self, notes: &mut Notes) {
-        // Areas may overlap in a damaged file, so the work is bounded by the size of a table, not by their sum.
+        // Areas may overlap in a damaged file, so the work is bounded by the size of a table, not
+        // by their sum.
         let mut budget = CELLS_MAX;
         for merge in self.merges.clone() {
             let ((top, column), (bottom, _)) = (merge.first, merge.last);
@@ -153,7 +156,8 @@ fn labelled(row: GridRow, columns: &[String], ragged: bool, notes: &mut Notes) -
     RawRow { row: number, cells }
 }
 
-/// The first row that labels the most columns: titles label fewer, data repeats itself or is no label.
+/// The first row that labels the most columns: titles label fewer, data repeats itself or is no
+/// label.
 fn find_header(grid: &Grid) -> Option<usize> {
     let near = || {
         let rows = grid.rows.iter().enumerate().filter(|(_, row)| !blank(&row.cells));
@@ -164,7 +168,8 @@ fn find_header(grid: &Grid) -> Option<usize> {
     for (index, row) in near() {
         let labels: HashSet<&str> =
             row.cells.iter().map(|cell| cell.trim()).filter(|cell| could_be_label(cell)).collect();
-        // A label merged over several columns labels them all; over most of the sheet it is a title.
+        // A label merged over several columns labels them all; over most of the sheet it is a
+        // title.
         let spans = grid.merges.iter().filter(|m| (m.first.0..=m.last.0).contains(&row.number));
         let extra: usize =
             spans.map(|m| m.last.1 - m.first.1).filter(|extra| extra * 2 < width).sum();
@@ -196,7 +201,8 @@ fn labels(grid: &Grid, at: usize, notes: &mut Notes) -> Vec<String> {
     };
     let spanned = grid.merges.iter().map(span_end).max().unwrap_or(0);
     let own = header.cells.iter().rposition(|cell| !tidy(cell).is_empty()).map_or(0, |i| i + 1);
-    // A title merged over the whole sheet must not invent columns beyond the ones that hold something.
+    // A title merged over the whole sheet must not invent columns beyond the ones that hold
+    // something.
     let filled = grid.rows[at..].iter().map(|row| row.cells.len()).max().unwrap_or(0);
     let width = own.max(spanned.min(filled));
     let mut seen: HashMap<String, usize> = HashMap::new();

@@ -50,7 +50,8 @@ pub(super) fn rows(
     Ok((rows.list, key))
 }
 
-/// The rows of a file with one JSON object a line, numbered by line. A bad line does not stop the next one.
+/// The rows of a file with one JSON object a line, numbered by line. A bad line does not stop the
+/// next one.
 pub(super) fn lines(content: &str, notes: &mut Notes) -> Result<Vec<RawRow>, ReadError> {
     let mut rows = Rows::default();
     let mut first_fault = None;
@@ -101,7 +102,8 @@ enum Found {
     Single(Map<String, Value>),
 }
 
-/// Looks for the one list of objects: under the key asked for, a usual key, or the only key that has one.
+/// Looks for the one list of objects: under the key asked for, a usual key, or the only key that
+/// has one.
 fn find(
     mut object: Map<String, Value>,
     asked: Option<&str>,

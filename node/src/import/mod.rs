@@ -1,13 +1,15 @@
 //! Reading a table of catalogue rows from a file somebody sends: CSV, workbooks, JSON.
 //!
-//! `read` turns bytes into rows exactly as they stand in the file and says in notes what was odd. It decides nothing about
-//! their meaning: column names are matched and values checked by `core`. Invariant: no input, however damaged, panics or
-//! makes this module hold more than the limits named in `read`.
+//! `read` turns bytes into rows exactly as they stand in the file and says in notes what was odd.
+//! It decides nothing about their meaning: column names are matched and values checked by `core`.
+//! Invariant: no input, however damaged, panics, and no more is held than the limits named in
+//! `read` allow. They do not bound what the workbook reader unpacks while it opens a file.
 
 mod fault;
 mod grid;
 mod json;
 mod note;
+pub mod plan;
 mod read;
 mod report;
 mod sheet;

@@ -123,7 +123,8 @@ pub struct Table {
 /// Reads a table from a file; `-` is the standard input.
 ///
 /// # Errors
-/// A `ReadError` that says what is wrong with the file as a whole. Oddities of single rows are notes.
+/// A `ReadError` that says what is wrong with the file as a whole. Oddities of single rows
+/// are notes.
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Table, ReadError> {
     let name = path.display().to_string();
     let fault = |source| ReadError::Io { name: name.clone(), source };
@@ -139,7 +140,8 @@ pub fn read(path: &Path, options: &ReadOptions) -> Result<Table, ReadError> {
     read_bytes(&name, &bytes, options)
 }
 
-/// Reads a table from bytes, as from an upload. The name serves for messages and as a hint of the format.
+/// Reads a table from bytes, as from an upload. The name serves for messages and as a hint of the
+/// format.
 ///
 /// # Errors
 /// As `read`.
@@ -239,7 +241,8 @@ fn text_format(content: &str, hint: Option<Format>) -> Result<Format, ReadError>
     let start = content.trim_start();
     match (start.chars().next(), hint) {
         (None, _) => Err(ReadError::Empty),
-        // Many systems send a web page under the name of a workbook; a CSV file may begin with '<' in a cell.
+        // Many systems send a web page under the name of a workbook; a CSV file may begin with '<'
+        // in a cell.
         (Some('<'), hint) if hint != Some(Format::Csv) => Err(ReadError::Markup),
         (Some(_), Some(format @ (Format::Csv | Format::JsonLines))) => Ok(format),
         (Some('{'), _) if json::looks_like_lines(start) => Ok(Format::JsonLines),

@@ -39,7 +39,8 @@ const LABELS: [&str; 9] = [
     "原值 value",
 ];
 
-/// Writes the error sheet as CSV in UTF-8 with a byte order mark, without which Excel shows Chinese text garbled.
+/// Writes the error sheet as CSV in UTF-8 with a byte order mark, without which Excel shows Chinese
+/// text garbled.
 ///
 /// # Errors
 /// When the file cannot be written.

@@ -28,7 +28,8 @@ pub(super) fn grid(
     options: &ReadOptions,
     notes: &mut Notes,
 ) -> Result<(Grid, String), ReadError> {
-    // The reader of workbooks is not ours and indexes into what it reads: a damaged file must not end the process.
+    // The reader of workbooks is not ours and indexes into what it reads: a damaged file must not
+    // end the process.
     let work = AssertUnwindSafe(|| {
         let asked = options.sheet.as_deref();
         match format {
@@ -51,7 +52,8 @@ fn xlsx(bytes: &[u8], asked: Option<&str>, notes: &mut Notes) -> Result<(Grid, S
     let names = candidates(book.sheets_metadata(), asked)?;
     for (index, name) in names.iter().enumerate() {
         let mut cells = Cells::default();
-        // Cell by cell: a range would allocate every cell up to the last one, and one stray cell is enough for billions.
+        // Cell by cell: a range would allocate every cell up to the last one, and one stray cell is
+        // enough for billions.
         let mut reader = book.worksheet_cells_reader(name).map_err(fault)?;
         while let Some(cell) = reader.next_cell().map_err(fault)? {
             cells.put(cell.get_position(), &Data::from(cell.get_value().clone()), notes)?;
@@ -106,7 +108,8 @@ fn ods(bytes: &[u8], asked: Option<&str>, notes: &mut Notes) -> Result<(Grid, St
     Err(ReadError::Empty)
 }
 
-/// The sheets to try: the one asked for, or the visible ones in order; the first with a cell is taken.
+/// The sheets to try: the one asked for, or the visible ones in order; the first with a cell is
+/// taken.
 fn candidates(sheets: &[Sheet], asked: Option<&str>) -> Result<Vec<String>, ReadError> {
     let names: Vec<String> = sheets
         .iter()
@@ -229,7 +232,8 @@ fn shown(value: &Data, row: u64, notes: &mut Notes) -> String {
 }
 
 fn decimal(number: f64, row: u64, notes: &mut Notes) -> String {
-    // Fifteen digits are what a spreadsheet shows; more only repeat how binary fractions work (0.1 + 0.2).
+    // Fifteen digits are what a spreadsheet shows; more only repeat how binary fractions work (0.1
+    // + 0.2).
     let rounded: f64 = format!("{number:.*e}", NUMBER_DIGITS - 1).parse().unwrap_or(number);
     if rounded.abs() >= 1e15 {
         notes.at(NoteKind::LongNumber, row);

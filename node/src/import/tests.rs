@@ -108,9 +108,8 @@ fn zip(files: &[(&str, &str)]) -> Vec<u8> {
 
 fn opendocument() -> Vec<u8> {
     let text = |cell: &str| {
-        format!(
-            r#"<table:table-cell office:value-type="string"><text:p>{cell}</text:p></table:table-cell>"#
-        )
+        let kind = r#"office:value-type="string""#;
+        format!("<table:table-cell {kind}><text:p>{cell}</text:p></table:table-cell>")
     };
     let date = r#"<table:table-cell office:value-type="date" office:date-value="2016-05-11"/>"#;
     let number = r#"<table:table-cell office:value-type="float" office:value="12"/>"#;
@@ -118,8 +117,9 @@ fn opendocument() -> Vec<u8> {
         r#"<?xml version="1.0" encoding="UTF-8"?><office:document-content
         xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0"
         xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0"
-        xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"><office:body><office:spreadsheet>
-        <table:table table:name="目录"><table:table-row>{}{}{}</table:table-row>
+        xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0">
+        <office:body><office:spreadsheet><table:table table:name="目录">
+        <table:table-row>{}{}{}</table:table-row>
         <table:table-row>{}{date}{number}</table:table-row></table:table>
         </office:spreadsheet></office:body></office:document-content>"#,
         text("名称"),
@@ -131,7 +131,8 @@ fn opendocument() -> Vec<u8> {
     let manifest = format!(
         r#"<?xml version="1.0"?><manifest:manifest
         xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">
-        <manifest:file-entry manifest:full-path="/" manifest:media-type="{kind}"/></manifest:manifest>"#
+        <manifest:file-entry manifest:full-path="/" manifest:media-type="{kind}"/>
+        </manifest:manifest>"#
     );
     zip(&[("mimetype", kind), ("content.xml", &content), ("META-INF/manifest.xml", &manifest)])
 }

@@ -21,7 +21,8 @@ const DELIMITERS: [u8; 4] = [b',', b'\t', b';', b'|'];
 
 /// Turns bytes into text and names the encoding.
 ///
-/// Order: what was asked for, a byte order mark, UTF-8, GB18030. A guess must fit to the last byte; nothing is replaced.
+/// Order: what was asked for, a byte order mark, UTF-8, GB18030. A guess must fit to the last byte;
+/// nothing is replaced.
 pub(super) fn decode<'a>(
     bytes: &'a [u8],
     asked: Option<&str>,
@@ -162,7 +163,8 @@ fn announced_delimiter(text: &str) -> Option<(u8, usize)> {
     DELIMITERS.contains(&delimiter).then_some((delimiter, line.len()))
 }
 
-/// The separator that splits the most records into the same number of cells, the more cells the better.
+/// The separator that splits the most records into the same number of cells, the more cells the
+/// better.
 fn sniff(text: &str, prefer_tabs: bool) -> u8 {
     let mut end = text.len().min(SAMPLE_BYTES);
     while !text.is_char_boundary(end) {
@@ -198,7 +200,8 @@ fn score(sample: &str, whole: bool, delimiter: u8) -> usize {
     }
     let usual = times.iter().max_by_key(|(width, times)| (**times, **width));
     let Some((width, times)) = usual else { return 0 };
-    // Records of another width speak against the separator: a list inside one column splits unevenly.
+    // Records of another width speak against the separator: a list inside one column splits
+    // unevenly.
     let agreed = (2 * times).saturating_sub(widths.len()).max(usize::from(widths.len() < 3));
     agreed * (width - 1)
 }
@@ -216,7 +219,8 @@ impl Lines<'_> {
         while self.at < offset {
             self.step();
         }
-        // The parser counts blank lines, and at times the end of the line before, to the record that follows.
+        // The parser counts blank lines, and at times the end of the line before, to the record
+        // that follows.
         let mut blank = false;
         while matches!(self.text.get(self.at), Some(b'\n' | b'\r')) {
             blank |= self.at_line_start();

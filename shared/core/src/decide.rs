@@ -88,3 +88,90 @@ fn put(id: RecordId, kind: OpType, record: &Record, current: Option<&RecordState
         visibility: record.visibility(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ulid::Ulid;
+
+    use super::*;
+    use crate::id::FeedId;
+
+    const ID: RecordId = RecordId::new(FeedId::new([7; 16]), Ulid(1));
+
+    fn record(title: &str) -> Box<Record> {
+        Box::new(Record { title: title.to_owned(), ..Record::default() })
+    }
+
+    fn state(status: Status) -> RecordState {
+        RecordState {
+            status,
+            visibility: Visibility::Shared,
+            feed: ID.origin(),
+            seq: 4,
+            op_hash: Hash::of(&[b"op 4"]),
+            payload_hash: Hash::of(&[&record("now").to_bytes()]),
+            changed_at_ms: 0,
+        }
+    }
+
+    #[test]
+    fn every_command_has_one_answer_in_every_state() {
+        use OpType::{RecordPut, RecordRevive, RecordTombstone};
+        let put = |title| Command::Put(record(title));
+        let restore = || Command::Restore(record("now"));
+        let withdraw = || Command::Withdraw(Tombstone::default());
+        let (live, gone) = (Some(Status::Live), Some(Status::Withdrawn));
+        let table = [
+            (put("new"), None, Ok(Some(RecordPut))),
+            (put("new"), live, Ok(Some(RecordPut))),
+            (put("now"), live, Ok(None)),
+            (put(" now\t"), live, Ok(None)),
+            (put("new"), gone, Err(Refusal::Withdrawn)),
+            (withdraw(), None, Err(Refusal::NotFound(ID))),
+            (withdraw(), live, Ok(Some(RecordTombstone))),
+            (withdraw(), gone, Err(Refusal::Withdrawn)),
+            (restore(), None, Err(Refusal::NotFound(ID))),
+            (restore(), live, Err(Refusal::Live)),
+            (restore(), gone, Ok(Some(RecordRevive))),
+        ];
+        for (command, status, expected) in table {
+            let current = status.map(state);
+            let decided = decide(ID, current.as_ref(), &command, None);
+            let kind = decided.clone().map(|change| change.map(|change| change.kind));
+            assert_eq!(kind, expected, "{command:?} when {status:?}");
+            if let Ok(Some(change)) = decided {
+                assert_eq!(change.base, current.map(|state| state.op_hash), "{command:?}");
+                assert_eq!(change.subject, ID.to_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_made_against_another_version_is_refused_in_every_state() {
+        let seen = Hash::of(&[b"op 3"]);
+        for status in [Status::Live, Status::Withdrawn] {
+            let current = state(status);
+            let refused = Refusal::Changed { expected: seen, found: current.op_hash };
+            let commands = [
+                Command::Put(record("new")),
+                Command::Withdraw(Tombstone::default()),
+                Command::Restore(record("new")),
+            ];
+            for command in commands {
+                let decided = decide(ID, Some(&current), &command, Some(seen));
+                assert_eq!(decided, Err(refused.clone()), "{command:?} when {status:?}");
+            }
+        }
+        let current = state(Status::Live);
+        let decided = decide(ID, Some(&current), &Command::Put(record("new")), Some(current.op_hash));
+        assert!(decided.unwrap().is_some(), "the version that is current is the right one");
+    }
+
+    #[test]
+    fn a_withdrawal_is_seen_by_those_who_saw_the_record() {
+        let current = state(Status::Live);
+        let withdraw = Command::Withdraw(Tombstone::default());
+        let change = decide(ID, Some(&current), &withdraw, None).unwrap().unwrap();
+        assert_eq!(change.visibility, current.visibility);
+    }
+}

@@ -130,6 +130,8 @@ pub struct Op {
     pub payload_hash: Hash,
     /// What the op is about.
     pub subject: Bytes,
+    /// Op it was made against: the record's version before, or what a curator saw.
+    pub base: Option<Hash>,
     /// The author's clock, milliseconds since 1970. Shown, never used to decide.
     pub claimed_at_ms: i64,
     /// Account that acted.
@@ -204,8 +206,13 @@ impl Op {
             return Err(OpFault::Malformed("type, actor or subject is too long".to_owned()));
         }
         let payload_hash = Hash::new(fixed("payload_hash", &header.payload_hash)?);
-        let right_size = signed.payload.len() == header.payload_len as usize;
-        if !signed.withheld && !(right_size && Hash::of(&[&signed.payload]) == payload_hash) {
+        let payload_fits = if signed.withheld {
+            signed.payload.is_empty()
+        } else {
+            signed.payload.len() == header.payload_len as usize
+                && Hash::of(&[&signed.payload]) == payload_hash
+        };
+        if !payload_fits {
             return Err(OpFault::Payload);
         }
         Ok(Self {
@@ -219,6 +226,7 @@ impl Op {
             min_reader: header.min_reader,
             payload_hash,
             subject: header.subject,
+            base: Hash::try_from(header.base.as_ref()).ok(),
             claimed_at_ms: header.claimed_at_ms,
             actor: header.actor,
             visibility: Visibility::from_u32(header.visibility),

@@ -71,3 +71,62 @@ pub fn renew_message(feed: FeedId, csr_der: &[u8]) -> Vec<u8> {
 pub fn token_hash(secret: &[u8]) -> Hash {
     Hash::of(&[b"liandong.token.v1", secret])
 }
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+
+    use super::*;
+    use crate::wire::read_receipt;
+
+    fn hub(seed: u8) -> Author {
+        Author::new(FeedId::new([1; 16]), SigningKey::from_bytes(&[seed; 32]))
+    }
+
+    fn receipt() -> Receipt {
+        let head = Head { seq: 9, hash: Hash::of(&[b"op 9"]) };
+        Receipt::sign(&hub(1), FeedId::new([7; 16]), head, 1_700_000_000_000)
+    }
+
+    #[test]
+    fn a_receipt_verifies_with_nothing_but_the_hubs_key() {
+        assert!(receipt().verifies(&hub(1).public_key()));
+        assert!(!receipt().verifies(&hub(2).public_key()));
+        let read = read_receipt(&receipt().to_wire(&hub(1))).unwrap();
+        assert_eq!(read, receipt());
+    }
+
+    #[test]
+    fn a_receipt_that_says_anything_else_does_not_verify() {
+        let changes: [fn(&mut Receipt); 6] = [
+            |receipt| receipt.feed = FeedId::new([8; 16]),
+            |receipt| receipt.head.seq += 1,
+            |receipt| receipt.head.hash = Hash::ZERO,
+            |receipt| receipt.received_at_ms += 1,
+            |receipt| receipt.signature[63] ^= 1,
+            |receipt| receipt.signature.truncate(63),
+        ];
+        for change in changes {
+            let mut other = receipt();
+            change(&mut other);
+            assert!(!other.verifies(&hub(1).public_key()), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_proof_of_possession_is_for_one_request_only() {
+        let feeds = [FeedId::new([7; 16]), FeedId::new([8; 16])];
+        let mut messages = Vec::new();
+        for feed in feeds {
+            for csr in [b"csr one", b"csr two"] {
+                messages.push(renew_message(feed, csr));
+                for token in [token_hash(b"secret"), token_hash(b"Secret")] {
+                    messages.push(join_message(token, feed, csr));
+                }
+            }
+        }
+        for (place, message) in messages.iter().enumerate() {
+            assert!(!messages[..place].contains(message), "message {place}");
+        }
+    }
+}

@@ -1,10 +1,16 @@
 pub mod admin;
 pub mod clock;
 pub mod config;
+pub mod command;
+pub mod grpc;
 pub mod identity;
+pub mod keys;
 pub mod listen;
 pub mod output;
+pub mod problem;
+pub mod read;
 pub mod retry;
+pub mod serve;
 pub mod site;
 pub mod telemetry;
 pub mod tls;

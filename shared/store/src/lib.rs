@@ -8,6 +8,7 @@ pub mod disk;
 mod error;
 mod index;
 pub mod journal;
+mod own;
 mod projector;
 mod query;
 mod store;
@@ -15,6 +16,7 @@ mod view;
 
 pub use error::StoreError;
 pub use index::{Answer, Hit};
+pub use own::{OwnFeed, Turn, WriteError};
 pub use query::{Entry, Filter, Query};
 pub use store::{Appended, FeedProgress, Options, Progress, Store, VerifyReport};
 pub use view::EngineKind;

@@ -60,6 +60,8 @@ const QUARTERS: [&str; 4] = ["第一季度", "第二季度", "第三季度", "�
 const QUARTER_ENDS: [i64; 4] = [90, 181, 273, 365];
 /// Days from new year to the end of the year.
 const YEAR_DAYS: i64 = 365;
+/// The column of services and files; the label table knows no Chinese name for a list of them.
+const DELIVERY_LABEL: &str = "distributions";
 /// What people search for is shorter than a title.
 const SHORT_WORDS: [&str; 14] = [
     "公交",
@@ -129,8 +131,7 @@ pub(super) fn row(scene: &Scene<'_>, random: &mut StdRng) -> Map<String, Value> 
     };
     sheet.text("数据格式", pick(&formats, random));
     sheet.text("字符集", "UTF-8");
-    let (form, code) = (if title.service { "api" } else { "file" }, scene.code());
-    sheet.text("访问地址", format!("https://data.example.sh.cn/{form}/{code}"));
+    delivery(&mut sheet, scene, &fields, random);
     let order = random.random_range(2..7);
     let rows = random.random_range(1..10_u64) * 10_u64.pow(order) + random.random_range(0..100);
     sheet.cells.insert("数据量".to_owned(), Value::from(rows));
@@ -168,7 +169,8 @@ impl Scene<'_> {
 /// The items to list, the telling ones first; how many of them fit is decided by size.
 fn choose_fields(title: &Title, random: &mut StdRng) -> Vec<&'static Field> {
     let mut chosen = title.fields.clone();
-    // Two sheets of the same kind are never filled in by the same hand: one or two columns are missing.
+    // Two sheets of the same kind are never filled in by the same hand: one or two columns are
+    // missing.
     for _ in 0..random.random_range(0..3) {
         if chosen.len() > *ITEMS.start() + 2 {
             chosen.remove(random.random_range(2..chosen.len()));
@@ -247,6 +249,32 @@ fn access(sheet: &mut Sheet, title: &Title, random: &mut StdRng) {
     }
 }
 
+/// Where the data are to be had. A few open entries have no service or file yet, as in real
+/// catalogues.
+fn delivery(sheet: &mut Sheet, scene: &Scene<'_>, fields: &[&Field], random: &mut StdRng) {
+    let (form, mode, media_type) = if scene.title.service {
+        ("api", "接口", "application/json")
+    } else {
+        ("file", "文件", "text/csv")
+    };
+    let address = format!("https://data.example.sh.cn/{form}/{}", scene.code());
+    sheet.text("访问地址", address.as_str());
+    if scene.title.open == "不公开" || random.random_bool(0.05) {
+        return;
+    }
+    let mut form = Sheet { cells: Map::with_capacity(5), bytes: DELIVERY_LABEL.len() + PAIR_BYTES };
+    form.text("方式", mode);
+    form.text("地址", address);
+    form.text("格式", media_type);
+    form.text("字符集", "UTF-8");
+    if fields.iter().any(|field| field.personal.is_some()) {
+        form.text("脱敏", "是");
+    }
+    sheet.bytes += form.bytes;
+    let list = Value::Array(vec![Value::Object(form.cells)]);
+    sheet.cells.insert(DELIVERY_LABEL.to_owned(), list);
+}
+
 fn dates(sheet: &mut Sheet, scene: &Scene<'_>, random: &mut StdRng) {
     let (published, updated) = if let Some(year) = scene.year {
         // A period is written up in the months after it ends.
@@ -305,7 +333,8 @@ fn item(title: &Title, field: &Field) -> (Value, usize) {
     if title.share == "不共享" {
         cells.text("share_reason", "随资源");
     }
-    // On request, the person behind a row stays closed; in the open, he is masked or he would not be listed.
+    // On request, the person behind a row stays closed; in the open, he is masked or he would not
+    // be listed.
     let closed = title.open == "不公开" || (title.open != "公开" && field.personal.is_some());
     if closed {
         cells.text("open", "不公开");

@@ -136,7 +136,8 @@ impl Vocabulary {
         self.purposes.get(theme).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// The bureau of a district; made-up districts have the bureaus of a real one under their own name.
+    /// The bureau of a district; made-up districts have the bureaus of a real one under their own
+    /// name.
     pub(super) fn bureau(&self, district: &District, title: &Title) -> Bureau {
         let find = |code: &str| self.bureaus.get(&(code.to_owned(), title.bureau.clone()));
         if let Some(own) = find(&district.code) {
@@ -176,7 +177,8 @@ fn field(row: &Row) -> Field {
 fn credit_code(area: &str, number: usize) -> String {
     const ALPHABET: &[u8; 31] = b"0123456789ABCDEFGHJKLMNPQRTUWXY";
     const INNER_WEIGHTS: [usize; 8] = [3, 7, 9, 10, 5, 8, 4, 2];
-    // Eight digits that look like nothing in particular; the factor has no divisor in common with 10^8.
+    // Eight digits that look like nothing in particular; the factor has no divisor in common with
+    // 10^8.
     let organisation = format!("{:08}", (number + 1) * 7_654_321 % 100_000_000);
     let sum: usize = organisation
         .bytes()
@@ -212,7 +214,8 @@ impl Row {
     }
 }
 
-/// The tables are part of the program and a test checks that they are whole, so a bad line is only left out here.
+/// The tables are part of the program and a test checks that they are whole, so a bad line is only
+/// left out here.
 fn table(text: &str) -> Vec<Row> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     reader.deserialize().filter_map(Result::ok).map(Row).collect()

@@ -288,6 +288,20 @@ impl Receiver {
         }
     }
 
+    /// Refuses the feed at the handshake: its district may not push now.
+    pub fn fence(&mut self, mirror: Head, explain: String, now_ms: i64) {
+        self.effects.push(ReceiverEffect::Send(Down::Welcome(Welcome {
+            verdict: Verdict::Fenced,
+            mirror,
+            credit: Credit { ops: 0, bytes: 0 },
+            hub_time_ms: now_ms,
+            directory_seq: 0,
+            explain,
+            retry_after_ms: limit::BUSY_RETRY_MS,
+        })));
+        self.close();
+    }
+
     /// Ends the stream with a reason.
     pub fn reject(&mut self, code: RejectCode, seq: u64, explain: String) {
         let retry_after_ms = match code {

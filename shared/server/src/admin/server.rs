@@ -44,7 +44,13 @@ impl Progress {
         self.latest.send_replace(ProgressReport { done, total, what: what.to_owned() });
     }
 
-    /// Reports that go nowhere, for commands that are run without a socket.
+    /// Reports for whoever holds the receiver, for commands that are run without a socket.
+    pub fn new() -> (Self, watch::Receiver<ProgressReport>) {
+        let (latest, reports) = watch::channel(ProgressReport::default());
+        (Self { latest }, reports)
+    }
+
+    /// Reports that go nowhere.
     pub fn ignored() -> Self {
         Self { latest: watch::Sender::default() }
     }

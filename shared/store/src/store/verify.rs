@@ -9,13 +9,13 @@ use liandong_core::{
     limit,
     op::Keys,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Store;
 use crate::{error::StoreError, projector::Journals as _};
 
 /// What a verification found.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyReport {
     /// Ops read from the journals.
     pub ops: u64,

@@ -1,0 +1,278 @@
+//! The hub's state and the only way to change it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use liandong_core::{
+    directory::{Directory, Refusal},
+    id::{FeedId, InstanceId},
+    limit,
+    op::{Change, Keys, Op},
+};
+use liandong_server::{
+    admin::Lock,
+    clock,
+    config::Engine,
+    identity::{Authority, IdentityError},
+    keys,
+    output::{Exit, Explain, Failure},
+    tls::{ServerTls, TlsError},
+};
+use liandong_store::{EngineKind, Options, OwnFeed, Store, StoreError, Turn, WriteError};
+use tokio::sync::{Semaphore, watch};
+
+use crate::{config::Config, link::Links};
+
+/// Below the hub's directory: keys of its feed.
+pub const KEYS_DIR: &str = "keys";
+/// Below the hub's directory: the certificate authority.
+pub const CA_DIR: &str = "ca";
+/// Below the hub's directory: journal, view and index.
+pub const DATA_DIR: &str = "data";
+
+/// Why the hub cannot start or carry out a command.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The directory is in use or not usable.
+    #[error(transparent)]
+    Locked(#[from] liandong_server::admin::Locked),
+    /// Keys or authority.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Journal, view or index.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A decision could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The directory's rules say no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl Explain for AppError {
+    fn explain(&self) -> Failure {
+        match self {
+            Self::Locked(error) => error.explain(),
+            Self::Identity(error) => error.explain(),
+            Self::Tls(error) => error.explain(),
+            Self::Refused(refusal) => {
+                let text = refusal.to_string();
+                let (zh, en) = text.split_once(" / ").unwrap_or((&text, &text));
+                let exit = match refusal {
+                    Refusal::NoDistrict(_) | Refusal::UnknownFeed(_) => Exit::Error,
+                    _ => Exit::Conflict,
+                };
+                Failure::new("refused", exit, zh, en)
+            }
+            Self::Store(error) => {
+                let text = error.to_string();
+                let (zh, en) = text.split_once(" / ").unwrap_or((&text, &text));
+                Failure::new("store", Exit::Error, zh, en)
+            }
+            Self::Write(error) => Failure::new("store", Exit::Error, error.to_string(), error.to_string()),
+        }
+    }
+}
+
+/// Where the running process listens.
+#[derive(Debug, Clone)]
+pub struct Listening {
+    /// HTTP.
+    pub http: std::net::SocketAddr,
+    /// gRPC.
+    pub grpc: std::net::SocketAddr,
+}
+
+/// The hub of a city: one per data directory.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) dir: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) own: OwnFeed,
+    pub(crate) authority: Authority,
+    pub(crate) tls: ServerTls,
+    pub(crate) links: Links,
+    pub(crate) bulk: Arc<Semaphore>,
+    pub(crate) listening: OnceLock<Listening>,
+    pub(crate) started_ms: i64,
+    directory: watch::Sender<Arc<Directory>>,
+    _instance: InstanceId,
+    _lock: Lock,
+}
+
+impl App {
+    /// Makes a new hub in `dir`: keys, authority and configuration file.
+    ///
+    /// # Errors
+    /// There is one already, or the files cannot be written.
+    pub fn init(dir: &Path, config: &Config) -> Result<(), AppError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| AppError::Identity(IdentityError::File { path, source })
+        };
+        std::fs::create_dir_all(dir).map_err(io(dir))?;
+        let lock = Lock::acquire(dir)?;
+        for sub in [KEYS_DIR, CA_DIR, DATA_DIR] {
+            std::fs::create_dir_all(dir.join(sub)).map_err(io(dir))?;
+        }
+        keys::create(&dir.join(KEYS_DIR))?;
+        Authority::create(&dir.join(CA_DIR), clock::now_ms())?;
+        let text = toml::to_string_pretty(config).unwrap_or_default();
+        let path = dir.join(crate::config::FILE);
+        std::fs::write(&path, text).map_err(io(&path))?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// Opens the hub in `dir` and folds its directory.
+    ///
+    /// # Errors
+    /// Another process has it, or something in it cannot be read.
+    pub fn open(dir: &Path, config: Config) -> Result<Self, AppError> {
+        let lock = Lock::acquire(dir)?;
+        let (identity, author) = keys::open(&dir.join(KEYS_DIR))?;
+        let authority = Authority::open(&dir.join(CA_DIR))?;
+        let options = Options {
+            engine: match config.view.engine {
+                Engine::Sled => EngineKind::Sled,
+                Engine::Redb => EngineKind::Redb,
+            },
+            cache_bytes: u64::from(config.view.cache_mib) * 1024 * 1024,
+            match_keys: false,
+            ..Options::new(dir.join(DATA_DIR))
+        };
+        let store = Store::open(options)?;
+        let own = OwnFeed::new(author);
+        store.open_feed(own.feed())?;
+        let directory = fold_directory(&store, own.feed())?;
+        for feed in directory.feeds.keys() {
+            store.open_feed(*feed)?;
+        }
+        let tls = server_tls(&authority, &config)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            config,
+            store,
+            own,
+            authority,
+            tls,
+            links: Links::read(dir),
+            bulk: Arc::new(Semaphore::new(limit::BULK_CATCH_UPS_MAX)),
+            listening: OnceLock::new(),
+            started_ms: clock::now_ms(),
+            directory: watch::Sender::new(Arc::new(directory)),
+            _instance: identity.instance,
+            _lock: lock,
+        })
+    }
+
+    /// The directory as it is now.
+    pub fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.directory.borrow())
+    }
+
+    pub(crate) fn watch_directory(&self) -> watch::Receiver<Arc<Directory>> {
+        self.directory.subscribe()
+    }
+
+    /// Decides with the directory that is current and writes what was decided; nobody decides in between.
+    ///
+    /// # Errors
+    /// What `decide` refuses; `Write`.
+    pub async fn decide(
+        &self,
+        actor: &str,
+        decide: impl FnOnce(&Directory) -> Result<Vec<Change>, AppError>,
+    ) -> Result<(), AppError> {
+        let mut turn = self.own.turn(&self.store).await;
+        let changes = decide(&self.directory())?;
+        self.write(&mut turn, changes, actor).await
+    }
+
+    async fn write(
+        &self,
+        turn: &mut Turn<'_>,
+        changes: Vec<Change>,
+        actor: &str,
+    ) -> Result<(), AppError> {
+        let ops = turn.write(changes, || keys::stamp(actor)).await?;
+        let mut directory = Directory::clone(&self.directory());
+        apply(&mut directory, &ops);
+        for feed in directory.feeds.keys() {
+            self.store.open_feed(*feed)?;
+        }
+        self.directory.send_replace(Arc::new(directory));
+        Ok(())
+    }
+
+    /// Keys of all feeds, for verification.
+    pub(crate) fn keys(&self) -> std::collections::BTreeMap<FeedId, Keys> {
+        let directory = self.directory();
+        let mut keys: std::collections::BTreeMap<_, _> =
+            directory.feeds.iter().map(|(feed, entry)| (*feed, entry.keys.clone())).collect();
+        let mut own = Keys::default();
+        if own.grant(&self.own.author().public_key(), 1).is_ok() {
+            keys.insert(self.own.feed(), own);
+        }
+        keys
+    }
+
+    /// The address that nodes dial, as join tokens carry it.
+    pub(crate) fn public_url(&self) -> String {
+        let port = self.listening.get().map_or(self.config.grpc.listen, |at| at.grpc).port();
+        self.config.grpc.public_url.clone().unwrap_or_else(|| format!("https://127.0.0.1:{port}"))
+    }
+
+    /// Shows a fresh server certificate from the next connection on.
+    ///
+    /// # Errors
+    /// `Identity`, `Tls`; the old one stays.
+    pub(crate) fn renew_server_certificate(&self) -> Result<(), AppError> {
+        let (certificate, key) = issue_server(&self.authority, &self.config)?;
+        Ok(self.tls.replace(&certificate, &key)?)
+    }
+}
+
+fn issue_server(authority: &Authority, config: &Config) -> Result<(Vec<u8>, String), AppError> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let uri = config.grpc.public_url.as_ref().and_then(|url| url.parse::<axum::http::Uri>().ok());
+    if let Some(host) = uri.as_ref().and_then(axum::http::Uri::host) {
+        let host = host.trim_matches(['[', ']']).to_owned();
+        if !names.contains(&host) {
+            names.push(host);
+        }
+    }
+    Ok(authority.issue_server(&names, config.certificates.ttl_secs, clock::now_ms())?)
+}
+
+fn server_tls(authority: &Authority, config: &Config) -> Result<ServerTls, AppError> {
+    let (certificate, key) = issue_server(authority, config)?;
+    Ok(ServerTls::new(authority.ca_der(), &certificate, &key)?)
+}
+
+fn fold_directory(store: &Store, feed: FeedId) -> Result<Directory, StoreError> {
+    let mut directory = Directory::default();
+    loop {
+        let ops =
+            store.ops(feed, directory.seq, limit::BATCH_OPS_MAX, limit::BATCH_BYTES_MAX)?;
+        if ops.is_empty() {
+            return Ok(directory);
+        }
+        apply(&mut directory, &ops);
+    }
+}
+
+fn apply(directory: &mut Directory, ops: &[Op]) {
+    for op in ops {
+        if let Err(error) = directory.apply(op) {
+            tracing::error!(%error, "a directory op is skipped");
+        }
+    }
+}

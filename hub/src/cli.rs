@@ -1,0 +1,368 @@
+//! The command line of the hub.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use liandong_core::{id::DistrictCode, limit};
+use liandong_server::{
+    admin::AdminError,
+    clock, command,
+    output::{Exit, Explain as _, Failure, Output},
+    site::{State, Status},
+    telemetry, tls,
+};
+use liandong_store::VerifyReport;
+use serde_json::Value;
+
+use crate::{
+    app::App,
+    command::{Command, DistrictAdded, SearchResult},
+    config::Config,
+    serve,
+};
+
+/// Name and version, as the status shows them.
+pub const SOFTWARE: &str = concat!("liandong-hub/", env!("CARGO_PKG_VERSION"));
+
+const EXAMPLES: &str = "示例 / Examples:
+  liandong-hub --dir city init --city 上海市 --grpc 0.0.0.0:7101 --public-url https://hub.example.gov.cn:7101
+  liandong-hub --dir city serve
+  liandong-hub --dir city district add --code 310115 --name 浦东新区
+  liandong-hub --dir city search 公交
+  liandong-hub --dir city status --json
+退出码 / Exit codes: 0 ok, 1 error, 2 usage, 3 validation, 4 conflict, 5 unreachable";
+
+/// 联动市级中心：汇聚各区目录，提供全市检索 / The municipal hub of Liandong.
+#[derive(Debug, Parser)]
+#[command(name = "liandong-hub", version, after_help = EXAMPLES)]
+struct Cli {
+    /// 数据目录 / Data directory
+    #[arg(long, env = "LIANDONG_DIR", default_value = "liandong-hub", global = true)]
+    dir: PathBuf,
+    /// 以 JSON 输出 / Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Sub,
+}
+
+#[derive(Debug, Subcommand)]
+enum Sub {
+    /// 新建中心 / Make a new hub: keys, certificate authority, configuration
+    Init(Init),
+    /// 运行中心 / Run the hub
+    Serve,
+    /// 管理各区 / Districts
+    #[command(subcommand)]
+    District(DistrictSub),
+    /// 检索全市目录 / Search the city's catalogue
+    Search {
+        /// 检索词，多个词以空格分开 / Words; all must match
+        query: Vec<String>,
+        /// 只查一个区 / Only this district
+        #[arg(long)]
+        district: Option<DistrictCode>,
+        /// 最多条数 / Hits at most
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// 运行状态 / State of the hub and of every district
+    Status,
+    /// 核对日志链、签名、视图与索引 / Check chain, signatures, view and index against the journal
+    Verify,
+    /// 由日志重建视图与索引 / Build view and index again from the journal
+    Rebuild,
+    /// 检查配置与环境 / Look for faults in configuration and surroundings
+    Doctor,
+    /// 输出命令补全脚本 / Shell completions
+    Completions {
+        /// bash, zsh, fish, powershell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Init {
+    /// 城市名称 / Name of the city
+    #[arg(long, default_value = "本市")]
+    city: String,
+    /// 网页与接口的监听地址 / HTTP listens here
+    #[arg(long, default_value = "127.0.0.1:7100")]
+    http: SocketAddr,
+    /// 节点接入的监听地址 / gRPC listens here
+    #[arg(long, default_value = "0.0.0.0:7101")]
+    grpc: SocketAddr,
+    /// 节点拨入的地址，写入接入口令 / What nodes dial; goes into join tokens
+    #[arg(long)]
+    public_url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum DistrictSub {
+    /// 登记一个区并签发一次性接入口令；已登记未接入的区则重新签发 / Add a district and print its one-time join token
+    Add {
+        /// 行政区划代码 / Area code, for example 310115
+        #[arg(long)]
+        code: DistrictCode,
+        /// 区名 / Name
+        #[arg(long)]
+        name: Option<String>,
+        /// 口令有效期（秒）/ How long the token is good, seconds
+        #[arg(long, default_value_t = limit::TOKEN_TTL_SECS)]
+        token_ttl_secs: u64,
+    },
+    /// 列出各区 / List the districts
+    List,
+    /// 暂停一个区的接入 / Refuse a district's node
+    Suspend {
+        /// 行政区划代码 / Area code
+        code: DistrictCode,
+        /// 原因，会告知该区 / Why, shown to the district
+        #[arg(long)]
+        reason: String,
+    },
+    /// 恢复接入 / Take it again
+    Resume {
+        /// 行政区划代码 / Area code
+        code: DistrictCode,
+    },
+}
+
+/// Runs the hub's command line.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let output = Output::new(cli.json);
+    tls::install();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure =
+                Failure::new("runtime", Exit::Error, error.to_string(), error.to_string());
+            return output.error(&failure).into();
+        }
+    };
+    match runtime.block_on(dispatch(cli, output)) {
+        Ok(exit) => exit.into(),
+        Err(failure) => output.error(&failure).into(),
+    }
+}
+
+async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
+    let dir = cli.dir.clone();
+    let command = match cli.command {
+        Sub::Init(init) => return initialise(&dir, &init, output),
+        Sub::Serve => return run_server(&dir).await,
+        Sub::Doctor => return doctor(&dir, output).await,
+        Sub::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "liandong-hub", &mut text);
+            output.line(&String::from_utf8_lossy(&text));
+            return Ok(Exit::Ok);
+        }
+        Sub::District(DistrictSub::Add { code, name, token_ttl_secs }) => {
+            Command::DistrictAdd { code, name, token_ttl_secs }
+        }
+        Sub::District(DistrictSub::Suspend { code, reason }) => {
+            Command::DistrictSuspend { code, reason }
+        }
+        Sub::District(DistrictSub::Resume { code }) => Command::DistrictResume { code },
+        Sub::District(DistrictSub::List) | Sub::Status => Command::Status,
+        Sub::Search { query, district, limit } => {
+            Command::Search { query: query.join(" "), district, limit }
+        }
+        Sub::Verify => Command::Verify,
+        Sub::Rebuild => Command::Rebuild,
+    };
+    let answer = run(&dir, &command, output).await?;
+    show(&command, answer, output)
+}
+
+async fn run(dir: &std::path::Path, command: &Command, output: Output) -> Result<Value, AdminError> {
+    command::run(dir, output, command, |progress| async move {
+        let app = Arc::new(open(dir)?);
+        app.run(command.clone(), progress).await
+    })
+    .await
+}
+
+fn open(dir: &std::path::Path) -> Result<App, Failure> {
+    let config = Config::load(dir, &[]).map_err(|error| error.explain())?;
+    App::open(dir, config).map_err(|error| error.explain())
+}
+
+fn initialise(dir: &std::path::Path, init: &Init, output: Output) -> Result<Exit, Failure> {
+    let mut config = Config::default();
+    config.hub.city.clone_from(&init.city);
+    config.http.listen = init.http;
+    config.grpc.listen = init.grpc;
+    config.grpc.public_url.clone_from(&init.public_url);
+    config.grpc.validate().map_err(|error| error.explain())?;
+    App::init(dir, &config).map_err(|error| error.explain())?;
+    let authority = liandong_server::identity::Authority::open(&dir.join(crate::app::CA_DIR))
+        .map_err(|error| error.explain())?;
+    if output.is_json() {
+        output.json(&serde_json::json!({ "dir": dir, "ca_fingerprint": authority.fingerprint() }));
+    } else {
+        output.line(&format!("已在 {} 建立市级中心 / the hub was made", dir.display()));
+        output.line(&format!("CA 指纹 / CA fingerprint: {}", authority.fingerprint()));
+        output.line("下一步 / next: liandong-hub serve；liandong-hub district add --code … --name …");
+    }
+    Ok(Exit::Ok)
+}
+
+async fn run_server(dir: &std::path::Path) -> Result<Exit, Failure> {
+    let config = Config::load(dir, &[]).map_err(|error| error.explain())?;
+    // The filter was checked with the rest of the configuration.
+    let _checked = telemetry::init(&config.log);
+    let _installed = telemetry::metrics_handle();
+    let app = tokio::task::block_in_place(|| App::open(dir, config));
+    let app = Arc::new(app.map_err(|error| error.explain())?);
+    serve::serve(app, dir).await?;
+    Ok(Exit::Ok)
+}
+
+fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failure> {
+    if output.is_json() {
+        output.json(&answer);
+    }
+    match command {
+        Command::DistrictAdd { .. } => {
+            let added: DistrictAdded = command::read(answer)?;
+            output.line(&format!("{}（{}）接入口令 / join token:", added.name, added.code));
+            output.line(&added.token);
+            output.line(&format!(
+                "有效期至 / good until {}，只能使用一次 / once",
+                clock::format_shanghai(added.expires_ms)
+            ));
+            output.line(&format!("CA 指纹 / CA fingerprint: {}", added.ca_fingerprint));
+            output.line("在区节点运行 / at the district: liandong-node init --join <口令>");
+        }
+        Command::DistrictSuspend { code, .. } => output.line(&format!("已暂停 / suspended: {code}")),
+        Command::DistrictResume { code } => output.line(&format!("已恢复 / resumed: {code}")),
+        Command::Status => show_status(&command::read(answer)?, output),
+        Command::Search { .. } => show_hits(&command::read(answer)?, output),
+        Command::Rebuild => output.line("正在重建 / rebuilding"),
+        Command::Verify => {
+            let report: VerifyReport = command::read(answer)?;
+            for fault in &report.faults {
+                output.line(fault);
+            }
+            output.line(&format!(
+                "{} 条操作、{} 个签名、{} 条目录、{} 篇索引：{} 处不符 / {} ops, {} signatures, {} records, {} documents: {} faults",
+                report.ops, report.signatures, report.records, report.documents, report.faults.len(),
+                report.ops, report.signatures, report.records, report.documents, report.faults.len(),
+            ));
+            if !report.faults.is_empty() {
+                return Ok(Exit::Error);
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn show_status(status: &Status, output: Output) {
+    output.line(&format!(
+        "{}  记录 {}  根 {}  已索引 {}/{}",
+        status.software,
+        status.view.records,
+        status.view.root.short(),
+        status.index.applied_seq,
+        status.view.applied_seq
+    ));
+    let rows: Vec<Vec<String>> = status
+        .districts
+        .iter()
+        .flatten()
+        .map(|district| {
+            let seen = district.last_contact.map(|at| clock::ago(clock::now_ms(), at).0);
+            vec![
+                district.code.to_string(),
+                district.name.clone(),
+                format!("{} {}", district.state.label().0, district.state.label().1),
+                district.records.to_string(),
+                district.seq.to_string(),
+                district.lag_records.to_string(),
+                district.quarantined.to_string(),
+                seen.unwrap_or_else(|| "—".to_owned()),
+                district.view_root.short(),
+            ]
+        })
+        .collect();
+    let header =
+        ["代码", "区 District", "状态 State", "目录", "序号", "待传", "隔离", "最近联系", "根 Root"];
+    output.table(&header, &rows);
+    for district in status.districts.iter().flatten() {
+        let told = matches!(
+            district.state,
+            State::Rollback | State::Fork | State::Diverged | State::Suspended | State::Refused
+        );
+        if let Some(explain) = district.explain.as_ref().filter(|_| told) {
+            output.line(&format!("{}：{explain}", district.name));
+        }
+    }
+}
+
+fn show_hits(result: &SearchResult, output: Output) {
+    let rows: Vec<Vec<String>> = result
+        .hits
+        .iter()
+        .map(|hit| {
+            let age = hit.as_of_ms.map(|at| clock::ago(clock::now_ms(), at).0);
+            vec![
+                hit.title.clone(),
+                hit.provider.clone(),
+                hit.district.clone(),
+                format!("{} {}", hit.state, age.unwrap_or_default()),
+                hit.id.clone(),
+            ]
+        })
+        .collect();
+    output.table(&["标题 Title", "提供方 Provider", "区 District", "时效 Freshness", "编号 Id"], &rows);
+    output.line(&format!("共 {} 条 / {} in all", result.total, result.total));
+}
+
+/// Looks at what can be seen without starting: configuration, keys, ports, disk, journal.
+async fn doctor(dir: &std::path::Path, output: Output) -> Result<Exit, Failure> {
+    let mut checks: Vec<(&str, Result<String, Failure>)> = Vec::new();
+    checks.push((
+        "配置 configuration",
+        Config::load(dir, &[])
+            .map(|config| format!("http {} grpc {}", config.http.listen, config.grpc.listen))
+            .map_err(|error| error.explain()),
+    ));
+    let authority = liandong_server::identity::Authority::open(&dir.join(crate::app::CA_DIR));
+    checks.push((
+        "证书机构 authority",
+        authority.map(|authority| authority.fingerprint()).map_err(|error| error.explain()),
+    ));
+    checks.push((
+        "数据 data",
+        run(dir, &Command::Status, output)
+            .await
+            .and_then(command::read::<Status>)
+            .map(|status| format!("{} 条目录 / records", status.view.records)),
+    ));
+    let failed = checks.iter().any(|(_, result)| result.is_err());
+    if output.is_json() {
+        let lines: Vec<Value> = checks
+            .iter()
+            .map(|(what, result)| match result {
+                Ok(found) => serde_json::json!({ "check": what, "ok": true, "found": found }),
+                Err(error) => serde_json::json!({ "check": what, "ok": false, "error": error }),
+            })
+            .collect();
+        output.json(&lines);
+    }
+    for (what, result) in checks {
+        match result {
+            Ok(found) => output.line(&format!("✓ {what}: {found}")),
+            Err(failure) => {
+                output.error(&failure);
+            }
+        }
+    }
+    Ok(if failed { Exit::Error } else { Exit::Ok })
+}

@@ -1,0 +1,254 @@
+//! Commands of the hub, run by the process that has the data directory open.
+
+use std::sync::Arc;
+
+use liandong_core::{
+    directory::{Refusal, Standing, Token},
+    id::DistrictCode,
+    limit, receipt,
+};
+use liandong_server::{
+    admin::{AdminError, Progress},
+    clock,
+    command::answer,
+    identity::JoinToken,
+    output::{Exit, Explain as _},
+    site::Site as _,
+};
+use liandong_store::{Query, VerifyReport};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::app::{App, AppError};
+
+/// What the command line can ask for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// A new district with its first token, or another token for one that has not joined.
+    DistrictAdd {
+        /// Area code.
+        code: DistrictCode,
+        /// Name; without it only a new token is made out.
+        name: Option<String>,
+        /// How long the token is good, seconds.
+        token_ttl_secs: u64,
+    },
+    /// Refuse a district's node.
+    DistrictSuspend {
+        /// Area code.
+        code: DistrictCode,
+        /// Why, shown to the district.
+        reason: String,
+    },
+    /// Take a district's node again.
+    DistrictResume {
+        /// Area code.
+        code: DistrictCode,
+    },
+    /// The status document.
+    Status,
+    /// A full-text search.
+    Search {
+        /// What to look for.
+        query: String,
+        /// Only this district.
+        district: Option<DistrictCode>,
+        /// Hits at most.
+        limit: usize,
+    },
+    /// Check chain, signatures, view and index against the journal.
+    Verify,
+    /// Build view and index again from the journal.
+    Rebuild,
+}
+
+/// Answer of [`Command::DistrictAdd`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DistrictAdded {
+    /// Area code.
+    pub code: DistrictCode,
+    /// Name.
+    pub name: String,
+    /// The token, one line.
+    pub token: String,
+    /// Last moment of use, milliseconds since 1970.
+    pub expires_ms: i64,
+    /// Address in the token.
+    pub hub_url: String,
+    /// Fingerprint of the authority, for reading over the phone.
+    pub ca_fingerprint: String,
+}
+
+/// One hit of [`Command::Search`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SearchHit {
+    /// Record id.
+    pub id: String,
+    /// Title.
+    pub title: String,
+    /// Provider.
+    pub provider: String,
+    /// District, name for people.
+    pub district: String,
+    /// How fresh, for example `in_sync`.
+    pub state: String,
+    /// When what is shown was last known to be current, milliseconds since 1970.
+    pub as_of_ms: Option<i64>,
+}
+
+/// Answer of [`Command::Search`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SearchResult {
+    /// All matches.
+    pub total: usize,
+    /// The best of them.
+    pub hits: Vec<SearchHit>,
+}
+
+/// The actor of commands from the command line.
+const ACTOR: &str = "cli";
+
+impl App {
+    /// Runs a command.
+    ///
+    /// # Errors
+    /// The command's own, for people and programs.
+    pub async fn run(
+        self: Arc<Self>,
+        command: Command,
+        progress: Progress,
+    ) -> Result<Value, AdminError> {
+        match command {
+            Command::DistrictAdd { code, name, token_ttl_secs } => {
+                answer(&self.add_district(code, name, token_ttl_secs).await?)
+            }
+            Command::DistrictSuspend { code, reason } => {
+                self.set_standing(&code, Standing::Suspended, Some(reason)).await
+            }
+            Command::DistrictResume { code } => {
+                self.set_standing(&code, Standing::Active, None).await
+            }
+            Command::Status => answer(&self.status()),
+            Command::Search { query, district, limit } => {
+                answer(&self.search(query, district, limit)?)
+            }
+            Command::Verify => answer(&self.verify(progress).await?),
+            Command::Rebuild => {
+                self.store.rebuild_view();
+                self.store.rebuild_index().map_err(|error| AppError::from(error).explain())?;
+                answer(&serde_json::json!({ "rebuilding": true }))
+            }
+        }
+    }
+
+    async fn add_district(
+        &self,
+        code: DistrictCode,
+        name: Option<String>,
+        ttl_secs: u64,
+    ) -> Result<DistrictAdded, AdminError> {
+        if ttl_secs == 0 || ttl_secs > limit::TOKEN_TTL_SECS_MAX {
+            let max = limit::TOKEN_TTL_SECS_MAX;
+            return Err(AdminError::new(
+                "bad_ttl",
+                Exit::Usage,
+                format!("口令有效期须为 1 到 {max} 秒"),
+                format!("a token is good for 1 to {max} seconds"),
+            ));
+        }
+        let secret = JoinToken::random_secret();
+        let expires_ms = clock::now_ms() + i64::try_from(ttl_secs).unwrap_or(i64::MAX / 2_000) * 1000;
+        let token = Token { hash: receipt::token_hash(&secret), code: code.clone(), expires_ms };
+        let decided = self.decide(ACTOR, |directory| {
+            Ok(match &name {
+                Some(name) if !directory.districts.contains_key(&code) => {
+                    directory.add_district(name, &token)?
+                }
+                Some(_) if directory.feed_of(&code).is_some() => {
+                    return Err(Refusal::HasFeed(code.clone()).into());
+                }
+                _ => directory.add_token(&token)?,
+            })
+        });
+        decided.await.map_err(|error| error.explain())?;
+        let name = self.directory().districts.get(&code).map(|district| district.name.clone());
+        let name = name.unwrap_or_default();
+        let text = JoinToken {
+            hub_url: self.public_url(),
+            ca_fingerprint: liandong_server::identity::fingerprint(self.authority.ca_der()),
+            secret,
+            district_code: code.to_string(),
+            district_name: name.clone(),
+            expires_ms,
+        };
+        Ok(DistrictAdded {
+            code,
+            name,
+            token: text.to_string(),
+            expires_ms,
+            hub_url: text.hub_url,
+            ca_fingerprint: self.authority.fingerprint(),
+        })
+    }
+
+    async fn set_standing(
+        &self,
+        code: &DistrictCode,
+        standing: Standing,
+        reason: Option<String>,
+    ) -> Result<Value, AdminError> {
+        self.decide(ACTOR, |directory| Ok(directory.set_standing(code, standing, reason)?))
+            .await
+            .map_err(|error| error.explain())?;
+        answer(&serde_json::json!({ "code": code, "standing": standing }))
+    }
+
+    fn search(
+        &self,
+        text: String,
+        district: Option<DistrictCode>,
+        limit: usize,
+    ) -> Result<SearchResult, AdminError> {
+        let directory = self.directory();
+        let feeds = match district {
+            None => None,
+            Some(code) => {
+                if !directory.districts.contains_key(&code) {
+                    return Err(AppError::from(Refusal::NoDistrict(code)).explain());
+                }
+                Some(directory.feed_of(&code).into_iter().collect())
+            }
+        };
+        let store = |error| AppError::Store(error).explain();
+        let query = Query { text, feeds, public_only: false, limit, offset: 0 };
+        let found = self.store.search(&query).map_err(store)?;
+        let districts = self.districts();
+        let mut hits = Vec::new();
+        for hit in found.hits {
+            let Some(entry) = self.store.entry(hit.id).map_err(store)? else { continue };
+            let Some(record) = entry.record else { continue };
+            let district = districts.iter().find(|district| district.feed == Some(entry.feed));
+            hits.push(SearchHit {
+                id: hit.id.to_string(),
+                title: record.title,
+                provider: record.provider.name,
+                district: district.map(|district| district.name.clone()).unwrap_or_default(),
+                state: district.map(|district| district.state.name().to_owned()).unwrap_or_default(),
+                as_of_ms: district.and_then(|district| district.as_of_ms),
+            });
+        }
+        Ok(SearchResult { total: found.total, hits })
+    }
+
+    async fn verify(self: Arc<Self>, progress: Progress) -> Result<VerifyReport, AdminError> {
+        let keys = self.keys();
+        let verified = tokio::task::spawn_blocking(move || {
+            self.store.verify(&keys, |done, total| progress.report(done, total, "verify"))
+        });
+        let verified = verified.await.map_err(|error| {
+            AdminError::new("internal", Exit::Error, error.to_string(), error.to_string())
+        })?;
+        verified.map_err(|error| AppError::Store(error).explain())
+    }
+}

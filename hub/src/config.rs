@@ -1,0 +1,77 @@
+//! The hub's configuration file.
+
+use std::path::Path;
+
+use liandong_core::limit;
+use liandong_server::config::{self, ConfigError, Grpc, Http, Log, View, in_range};
+use serde::{Deserialize, Serialize};
+
+/// Name of the file in the hub's directory.
+pub const FILE: &str = "config.toml";
+
+/// `config.toml` of a hub.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `[hub]`
+    pub hub: Hub,
+    /// `[http]`
+    pub http: Http,
+    /// `[grpc]`
+    pub grpc: Grpc,
+    /// `[certificates]`
+    pub certificates: Certificates,
+    /// `[view]`
+    pub view: View,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// `[hub]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hub {
+    /// Name of the city, for pages.
+    pub city: String,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { city: "本市".to_owned() }
+    }
+}
+
+/// `[certificates]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Certificates {
+    /// How long a certificate is good, seconds. 30 to 31536000. Renewed when two thirds are over.
+    pub ttl_secs: u64,
+}
+
+impl Default for Certificates {
+    fn default() -> Self {
+        Self { ttl_secs: limit::CERTIFICATE_TTL_SECS }
+    }
+}
+
+impl Config {
+    /// Reads the file in `dir`, overlaid by the environment and by flags.
+    ///
+    /// # Errors
+    /// The file cannot be read, a key is unknown, a value is out of its range.
+    pub fn load(dir: &Path, flags: &[(String, toml::Value)]) -> Result<Self, ConfigError> {
+        let config: Self = config::load(&dir.join(FILE), std::env::vars(), flags)?;
+        config.grpc.validate()?;
+        config.view.validate()?;
+        config.log.validate()?;
+        let ttl = config.certificates.ttl_secs;
+        in_range(
+            (30..=31_536_000).contains(&ttl),
+            "certificates.ttl_secs",
+            &ttl,
+            "30..=31536000",
+        )?;
+        Ok(config)
+    }
+}

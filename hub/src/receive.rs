@@ -1,0 +1,387 @@
+//! Receiving feeds: carries out what the core's receiver decides, one task a stream.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use futures::{FutureExt as _, Stream, future::BoxFuture};
+use liandong_core::{
+    fold::Outcome,
+    id::{FeedId, Head},
+    limit,
+    link::{Admission, Receiver, ReceiverEffect},
+    receipt::Receipt,
+    wire::{Down, Hello, OpOutcome, RejectCode, Up, Verdict},
+};
+use liandong_proto::sync::{PushDown, PushUp, feed_sync_server::FeedSync};
+use liandong_server::clock;
+use liandong_store::{Appended, StoreError};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{app::App, peer::Peer};
+
+/// Messages to the node that may wait; beyond it the stream reads no more.
+const DOWN_MAX: usize = 16;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(crate) struct Receive {
+    pub(crate) app: Arc<App>,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+#[tonic::async_trait]
+impl FeedSync for Receive {
+    type PushStream = std::pin::Pin<Box<dyn Stream<Item = Result<PushDown, Status>> + Send>>;
+
+    async fn push(
+        &self,
+        request: Request<Streaming<PushUp>>,
+    ) -> Result<Response<Self::PushStream>, Status> {
+        let peer = Peer::of(&request)?;
+        let (down, answers) = mpsc::channel(DOWN_MAX);
+        let stream = PushStream::new(Arc::clone(&self.app), peer, down, self.stop.clone());
+        tokio::spawn(stream.run(request.into_inner()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+}
+
+/// One stream of one feed.
+struct PushStream {
+    app: Arc<App>,
+    peer: Peer,
+    feed: FeedId,
+    receiver: Receiver,
+    down: mpsc::Sender<Result<PushDown, Status>>,
+    stop: watch::Receiver<bool>,
+    /// Appends under way, oldest first.
+    appends: VecDeque<Appended>,
+    /// Outcomes are told up to here.
+    told_seq: u64,
+    newest: Option<(u64, watch::Receiver<u64>)>,
+    bulk: Option<OwnedSemaphorePermit>,
+    hello: Option<Hello>,
+}
+
+enum Event {
+    Up(Option<PushUp>),
+    Durable(Result<Head, StoreError>),
+    Progress,
+    Directory,
+    Overtaken,
+    Stop,
+    Silent,
+}
+
+impl PushStream {
+    fn new(
+        app: Arc<App>,
+        peer: Peer,
+        down: mpsc::Sender<Result<PushDown, Status>>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            receiver: Receiver::new(peer.feed),
+            feed: peer.feed,
+            app,
+            peer,
+            down,
+            stop,
+            appends: VecDeque::new(),
+            told_seq: 0,
+            newest: None,
+            bulk: None,
+            hello: None,
+        }
+    }
+
+    async fn run(mut self, mut ups: Streaming<PushUp>) {
+        let mut progress = self.app.store.watch();
+        let mut directory = self.app.watch_directory();
+        loop {
+            let event = self.next(&mut ups, &mut progress, &mut directory).await;
+            let closing = matches!(event, Event::Up(None) | Event::Silent);
+            self.on(event);
+            if !self.carry_out().await || closing {
+                break;
+            }
+        }
+        self.leave();
+    }
+
+    async fn next(
+        &mut self,
+        ups: &mut Streaming<PushUp>,
+        progress: &mut watch::Receiver<u64>,
+        directory: &mut watch::Receiver<Arc<liandong_core::directory::Directory>>,
+    ) -> Event {
+        let durable: BoxFuture<'_, _> = match self.appends.front_mut() {
+            Some(append) => append.map(|done| done.unwrap_or(Err(StoreError::Closed))).boxed(),
+            None => std::future::pending().boxed(),
+        };
+        let overtaken: BoxFuture<'_, _> = match &mut self.newest {
+            Some((_, changes)) => changes.changed().boxed(),
+            None => std::future::pending().boxed(),
+        };
+        let silence = tokio::time::sleep(Duration::from_millis(limit::SILENCE_MS));
+        tokio::select! {
+            _ = self.stop.wait_for(|stop| *stop) => Event::Stop,
+            done = durable => {
+                Event::Durable(done)
+            }
+            _ = overtaken => Event::Overtaken,
+            _ = directory.changed() => Event::Directory,
+            _ = progress.changed() => Event::Progress,
+            up = ups.message() => Event::Up(up.unwrap_or_default()),
+            () = silence => Event::Silent,
+        }
+    }
+
+    fn on(&mut self, event: Event) {
+        match event {
+            Event::Up(Some(up)) => self.on_up(up),
+            Event::Up(None) => {}
+            Event::Durable(done) => {
+                self.appends.pop_front();
+                self.on_durable(done);
+            }
+            Event::Progress => self.on_progress(),
+            Event::Directory => {
+                if let Err(refusal) = self.app.directory().entry(self.feed)
+                    && self.hello.is_some()
+                {
+                    self.receiver.reject(RejectCode::Suspended, 0, refusal.to_string());
+                }
+            }
+            Event::Overtaken => self.receiver.on_overtaken(),
+            Event::Stop => {
+                let explain = "中心正在停止 / the hub is shutting down".to_owned();
+                self.receiver.reject(RejectCode::Unavailable, 0, explain);
+            }
+            Event::Silent => {
+                tracing::info!(feed = %self.feed, "a silent stream is closed");
+            }
+        }
+    }
+
+    fn on_up(&mut self, up: PushUp) {
+        let up = match Up::try_from(up) {
+            Ok(up) => up,
+            Err(fault) => {
+                return self.receiver.reject(RejectCode::Malformed, 0, fault.to_string());
+            }
+        };
+        let now_ms = clock::now_ms();
+        self.app.links.update(self.feed, |link| link.seen.contact_ms = Some(now_ms));
+        match up {
+            Up::Hello(hello) => self.on_hello(hello, now_ms),
+            Up::Claim(claim) => {
+                self.app.links.update(self.feed, |link| link.node_seq = claim.seq);
+                self.receiver.on_up(Up::Claim(claim));
+                self.on_progress();
+            }
+            batch @ Up::Batch { .. } => {
+                if let Up::Batch { after, ops } = &batch {
+                    let seq = after.seq + ops.len() as u64;
+                    self.app.links.update(self.feed, |link| {
+                        link.node_seq = link.node_seq.max(seq);
+                    });
+                }
+                // Some hundred signatures are checked: milliseconds of computing.
+                tokio::task::block_in_place(|| self.receiver.on_up(batch));
+            }
+        }
+    }
+
+    fn on_hello(&mut self, hello: Hello, now_ms: i64) {
+        let mirror = self.app.store.head(self.feed);
+        let directory = self.app.directory();
+        let admitted = directory.admit(self.feed, self.peer.feed, self.peer.fingerprint);
+        let entry = match admitted {
+            Ok(entry) => entry,
+            Err(refusal) => {
+                self.app.links.update(self.feed, |link| {
+                    link.verdict = Some(Verdict::Fenced);
+                    link.explain = refusal.to_string();
+                });
+                tracing::warn!(feed = %self.feed, %refusal, "a node is refused");
+                return self.receiver.fence(mirror, refusal.to_string(), now_ms);
+            }
+        };
+        let admission = Admission {
+            keys: entry.keys.clone(),
+            mirror,
+            directory_seq: directory.seq,
+            now_ms,
+        };
+        if hello.head.seq.saturating_sub(mirror.seq) > limit::BULK_ABOVE_OPS {
+            self.bulk = Arc::clone(&self.app.bulk).try_acquire_owned().ok();
+            let window = if self.bulk.is_some() { limit::BATCHES_IN_FLIGHT_MAX } else { 1 };
+            self.receiver.set_window(window);
+        } else {
+            self.receiver.set_window(limit::BATCHES_IN_FLIGHT_MAX);
+        }
+        let skew = hello.clock_ms - now_ms;
+        if skew.abs() > limit::SKEW_WARN_MS {
+            tracing::warn!(feed = %self.feed, skew_ms = skew, "the node's clock is off");
+        }
+        let store = &self.app.store;
+        self.receiver.on_hello(&hello, admission, |seq| {
+            store.hash_at(self.feed, seq).unwrap_or_else(|error| {
+                tracing::error!(feed = %self.feed, %error, "the mirror cannot be read");
+                None
+            })
+        });
+        self.hello = Some(hello);
+    }
+
+    /// The last welcome's verdict becomes the link's, and a stream that goes on takes over from older ones.
+    fn on_welcome(&mut self, verdict: Verdict, explain: &str) {
+        let Some(hello) = &self.hello else { return };
+        let goes_on = matches!(verdict, Verdict::InSync | Verdict::Extend);
+        if goes_on {
+            self.newest = Some(self.app.links.take_over(self.feed));
+            self.told_seq = 0;
+        }
+        tracing::info!(feed = %self.feed, verdict = verdict.name(), node = %hello.head, "handshake");
+        self.app.links.update(self.feed, |link| {
+            link.verdict = Some(verdict);
+            explain.clone_into(&mut link.explain);
+            link.node_seq = hello.head.seq;
+            if goes_on {
+                link.connected += 1;
+                link.diverged = false;
+                link.alarm = link.alarm.filter(|(instance, _)| *instance != hello.instance);
+            }
+        });
+    }
+
+    fn on_durable(&mut self, done: Result<Head, StoreError>) {
+        match done {
+            Ok(head) => {
+                let receipt =
+                    Receipt::sign(self.app.own.author(), self.feed, head, clock::now_ms());
+                self.receiver.on_durable(receipt);
+                let behind = self.app.links.get(self.feed).node_seq.saturating_sub(head.seq);
+                if behind <= limit::BULK_ABOVE_OPS {
+                    self.bulk = None;
+                }
+            }
+            Err(StoreError::Moved { .. }) => self.receiver.on_overtaken(),
+            Err(error) => {
+                tracing::error!(feed = %self.feed, %error, "cannot append");
+                let explain = "中心暂时无法写入 / the hub cannot write now".to_owned();
+                self.receiver.reject(RejectCode::Unavailable, 0, explain);
+            }
+        }
+    }
+
+    /// Tells what became of the ops that were folded since, and answers a claim that can be compared now.
+    fn on_progress(&mut self) {
+        if self.newest.is_none() || self.receiver.closed() {
+            return;
+        }
+        let Some(progress) = self.app.store.feed(self.feed) else { return };
+        let outcomes = self.outcomes_up_to(progress.applied.seq);
+        let now_ms = clock::now_ms();
+        let (seq, root) = (progress.applied.seq, progress.root);
+        self.receiver.on_applied(seq, root, progress.records, outcomes, now_ms);
+    }
+
+    fn outcomes_up_to(&mut self, applied: u64) -> Vec<OpOutcome> {
+        let first = self.told_seq == 0;
+        if applied <= self.told_seq && !first {
+            return Vec::new();
+        }
+        let failed = self.app.store.outcomes(self.feed, self.told_seq, limit::OUTCOMES_MAX);
+        let failed = failed.unwrap_or_default();
+        let mut outcomes: Vec<OpOutcome> = failed
+            .into_iter()
+            .filter(|(seq, _)| *seq <= applied)
+            .map(|(seq, outcome)| OpOutcome { seq, outcome })
+            .collect();
+        // On connecting only what failed is told again; later every op is answered for.
+        if !first {
+            let from = (self.told_seq + 1).max(applied.saturating_sub(limit::OUTCOMES_MAX as u64));
+            let known: Vec<u64> = outcomes.iter().map(|outcome| outcome.seq).collect();
+            outcomes.extend(
+                (from..=applied)
+                    .filter(|seq| !known.contains(seq))
+                    .map(|seq| OpOutcome { seq, outcome: Outcome::Materialised }),
+            );
+            outcomes.sort_by_key(|outcome| outcome.seq);
+            outcomes.truncate(limit::OUTCOMES_MAX);
+        }
+        self.told_seq = applied.max(1);
+        outcomes
+    }
+
+    /// Carries out what the receiver left. Returns whether the stream goes on.
+    async fn carry_out(&mut self) -> bool {
+        for effect in self.receiver.effects() {
+            match effect {
+                ReceiverEffect::Send(down) => {
+                    self.note(&down);
+                    let message = down.into_wire(self.app.own.author());
+                    if self.down.send(Ok(message)).await.is_err() {
+                        return false;
+                    }
+                }
+                ReceiverEffect::Append { after, ops } => {
+                    let store = &self.app.store;
+                    let feed = self.feed;
+                    let append =
+                        tokio::task::block_in_place(|| store.append(feed, after, ops));
+                    self.appends.push_back(append);
+                }
+                ReceiverEffect::Alarm(verdict, explain) => {
+                    tracing::error!(feed = %self.feed, verdict = verdict.name(), %explain, "a person must look at this node");
+                    let instance = self.hello.as_ref().map(|hello| hello.instance);
+                    self.app.links.update(self.feed, |link| {
+                        link.alarm = instance.map(|instance| (instance, verdict));
+                        link.verdict = Some(verdict);
+                        link.explain = explain;
+                    });
+                }
+                ReceiverEffect::Diverged(explain) => {
+                    tracing::error!(feed = %self.feed, %explain, "node and hub disagree about the catalogue");
+                    self.app.links.update(self.feed, |link| {
+                        link.diverged = true;
+                        link.explain = explain;
+                    });
+                }
+                ReceiverEffect::Close => return false,
+            }
+        }
+        true
+    }
+
+    /// Keeps what people are shown of the messages that go down.
+    fn note(&mut self, down: &Down) {
+        match down {
+            Down::Welcome(welcome) => self.on_welcome(welcome.verdict, &welcome.explain),
+            Down::ClaimSeen { seq, hub_time_ms } => {
+                let (seq, now_ms) = (*seq, *hub_time_ms);
+                self.app.links.update(self.feed, |link| {
+                    link.confirmed_seq = seq;
+                    link.diverged = false;
+                    link.seen.current_ms = Some(now_ms);
+                });
+            }
+            Down::Reject(reject) => {
+                tracing::warn!(feed = %self.feed, code = ?reject.code, explain = %reject.explain, "stream refused");
+                self.app.links.update(self.feed, |link| link.explain.clone_from(&reject.explain));
+            }
+            Down::Ack { .. } | Down::Mismatch { .. } => {}
+        }
+    }
+
+    fn leave(&mut self) {
+        if self.newest.is_some() {
+            self.app.links.update(self.feed, |link| {
+                link.connected = link.connected.saturating_sub(1);
+            });
+        }
+        tracing::info!(feed = %self.feed, "stream closed");
+    }
+}

@@ -1,0 +1,223 @@
+//! The node's state.
+
+use std::path::{Path, PathBuf};
+
+use liandong_core::{
+    id::InstanceId,
+    mapping::Mapping,
+    op::{Keys, OpFault},
+};
+use liandong_server::{
+    admin::{Lock, Locked},
+    config::{ConfigError, Engine},
+    identity::{Anchor, CertInfo, IdentityError, certificate_der},
+    keys,
+    output::{Exit, Explain, Failure},
+    tls::{ClientTls, ConnectError, ServerTls, TlsError},
+};
+use liandong_store::{EngineKind, Options, OwnFeed, Store, StoreError, WriteError};
+
+use crate::{config::Config, import::ReadError, link::SharedLink};
+
+/// Below the node's directory: keys and certificate.
+pub const KEYS_DIR: &str = "keys";
+/// Below the node's directory: journal, view and index.
+pub const DATA_DIR: &str = "data";
+/// In the keys directory: the TLS key.
+pub const TLS_KEY_FILE: &str = "tls.pem";
+/// In the keys directory: the certificate.
+pub const CERTIFICATE_FILE: &str = "certificate.pem";
+
+/// Why the node cannot start or carry out a command.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The directory is in use or not usable.
+    #[error(transparent)]
+    Locked(#[from] Locked),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Keys, certificate or anchor.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The hub was not reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The hub refused.
+    #[error("{0}")]
+    Refused(String),
+    /// Journal, view or index.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A change does not fit.
+    #[error(transparent)]
+    Op(#[from] OpFault),
+    /// The record's state does not allow the command.
+    #[error(transparent)]
+    Decide(#[from] liandong_core::decide::Refusal),
+    /// A file cannot be read as a table.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Anything else that has its own words.
+    #[error(transparent)]
+    Told(#[from] Failure),
+}
+
+impl From<WriteError> for AppError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Op(fault) => Self::Op(fault),
+            WriteError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// A message that holds Chinese and English apart by a slash.
+fn both(code: &str, exit: Exit, text: &str) -> Failure {
+    let (zh, en) = text.split_once(" / ").unwrap_or((text, text));
+    Failure::new(code, exit, zh, en)
+}
+
+impl Explain for AppError {
+    fn explain(&self) -> Failure {
+        use liandong_core::decide::Refusal;
+        let text = self.to_string();
+        match self {
+            Self::Locked(error) => error.explain(),
+            Self::Config(error) => error.explain(),
+            Self::Identity(error) => error.explain(),
+            Self::Tls(error) => error.explain(),
+            Self::Connect(error) => error.explain(),
+            Self::Told(failure) => failure.clone(),
+            Self::Refused(_) => both("refused_by_hub", Exit::Error, &text),
+            Self::Store(_) => both("store", Exit::Error, &text),
+            Self::Op(_) => Failure::new("too_large", Exit::Validation, format!("内容过大：{text}"), text),
+            Self::Decide(Refusal::NotFound(_)) => both("not_found", Exit::Error, &text),
+            Self::Decide(_) => both("conflict", Exit::Conflict, &text),
+            Self::Read(error) => {
+                let (zh, en) = error.text();
+                Failure::new("unreadable_file", Exit::Validation, zh, en)
+            }
+        }
+    }
+}
+
+/// The node of a district: one per data directory.
+#[derive(Debug)]
+pub struct App {
+    pub(crate) dir: PathBuf,
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) own: OwnFeed,
+    pub(crate) mapping: Mapping,
+    pub(crate) link: SharedLink,
+    pub(crate) hub_key: [u8; 32],
+    pub(crate) ca_der: Vec<u8>,
+    pub(crate) client_tls: ClientTls,
+    pub(crate) server_tls: ServerTls,
+    pub(crate) instance: InstanceId,
+    _lock: Lock,
+}
+
+impl App {
+    /// Opens the node in `dir`.
+    ///
+    /// # Errors
+    /// It has not joined, another process has it, or something in it cannot be read.
+    pub fn open(dir: &Path, config: Config) -> Result<Self, AppError> {
+        let lock = Lock::acquire(dir)?;
+        let anchor = Anchor::read(dir)?.ok_or_else(|| not_joined(dir))?;
+        let (identity, author) = keys::open(&dir.join(KEYS_DIR))?;
+        let ca_der = anchor.ca_der()?;
+        let (certificate, key) = read_certificate(dir)?;
+        let damaged = || IdentityError::Damaged {
+            path: dir.join(Anchor::FILE),
+            what: "hub_public_key".to_owned(),
+        };
+        let hub_key = hex::decode(&anchor.hub_public_key).map_err(|_hex| damaged())?;
+        let options = Options {
+            engine: match config.view.engine {
+                Engine::Sled => EngineKind::Sled,
+                Engine::Redb => EngineKind::Redb,
+            },
+            cache_bytes: u64::from(config.view.cache_mib) * 1024 * 1024,
+            ..Options::new(dir.join(DATA_DIR))
+        };
+        let store = Store::open(options)?;
+        let own = OwnFeed::new(author);
+        store.open_feed(own.feed())?;
+        let link = SharedLink::read(dir);
+        let expires = CertInfo::parse(&certificate)?.not_after_ms;
+        link.update(|link| link.certificate_expires_ms = Some(expires));
+        Ok(Self {
+            mapping: mapping(&config)?,
+            client_tls: ClientTls::mutual(&ca_der, &certificate, &key)?,
+            server_tls: ServerTls::new(&ca_der, &certificate, &key)?,
+            hub_key: hub_key.as_slice().try_into().map_err(|_length| damaged())?,
+            dir: dir.to_owned(),
+            config,
+            store,
+            own,
+            link,
+            ca_der,
+            instance: identity.instance,
+            _lock: lock,
+        })
+    }
+
+    /// Keys of the own feed, for verification.
+    pub(crate) fn keys(&self) -> std::collections::BTreeMap<liandong_core::id::FeedId, Keys> {
+        let mut keys = Keys::default();
+        match keys.grant(&self.own.author().public_key(), 1) {
+            Ok(()) => [(self.own.feed(), keys)].into(),
+            Err(_) => std::collections::BTreeMap::new(),
+        }
+    }
+}
+
+fn not_joined(dir: &Path) -> Failure {
+    Failure::new(
+        "not_joined",
+        Exit::Error,
+        format!("{} 中的节点尚未加入", dir.display()),
+        format!("the node in {} has not joined", dir.display()),
+    )
+    .remedy(
+        "向市级中心索取接入口令，然后运行 liandong-node init --join <口令>",
+        "ask the hub for a join token, then run liandong-node init --join <token>",
+    )
+}
+
+/// Certificate (DER) and TLS key (PEM) on disk.
+pub(crate) fn read_certificate(dir: &Path) -> Result<(Vec<u8>, String), AppError> {
+    let read = |name: &str| {
+        let path = dir.join(KEYS_DIR).join(name);
+        std::fs::read_to_string(&path).map_err(|source| IdentityError::File { path, source })
+    };
+    Ok((certificate_der(&read(CERTIFICATE_FILE)?)?, read(TLS_KEY_FILE)?))
+}
+
+fn mapping(config: &Config) -> Result<Mapping, AppError> {
+    let mut mapping = Mapping::builtin();
+    let bad = |path: &Path, why: String| {
+        Failure::new(
+            "bad_table",
+            Exit::Usage,
+            format!("对照表 {} 不可用：{why}", path.display()),
+            format!("the table {} cannot be used: {why}", path.display()),
+        )
+    };
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|why| bad(path, why.to_string()));
+    if let Some(path) = &config.import.labels {
+        let text = read(path)?;
+        mapping = mapping.with_labels_csv(&text).map_err(|why| bad(path, why.to_string()))?;
+    }
+    if let Some(path) = &config.import.values {
+        let text = read(path)?;
+        mapping = mapping.with_values_csv(&text).map_err(|why| bad(path, why.to_string()))?;
+    }
+    Ok(mapping)
+}

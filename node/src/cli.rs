@@ -1,0 +1,591 @@
+//! The command line of the node.
+
+use std::{
+    ffi::OsString,
+    io::Read as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use liandong_core::id::{Hash, RecordId};
+use liandong_server::{
+    admin::AdminError,
+    clock, command,
+    identity::JoinToken,
+    output::{Exit, Explain as _, Failure, Output},
+    site::Status,
+    telemetry, tls,
+};
+use liandong_store::VerifyReport;
+use serde_json::Value;
+
+use crate::{
+    app::{App, AppError},
+    command::{Command, SearchResult, Shown},
+    config::Config,
+    edit::Edited,
+    export,
+    import::plan::{Options, Report},
+    join::{self, Addresses},
+    serve,
+};
+
+/// Name and version, as the status shows them.
+pub const SOFTWARE: &str = concat!("liandong-node/", env!("CARGO_PKG_VERSION"));
+
+const EXAMPLES: &str = "示例 / Examples:
+  liandong-node --dir pudong init --join LD1-…
+  liandong-node --dir pudong serve
+  liandong-node --dir pudong import 目录.xlsx --dry-run
+  liandong-node --dir pudong import 目录.csv --error-sheet faults.csv
+  liandong-node --dir pudong record list --limit 10
+  liandong-node --dir pudong search 图书馆
+  liandong-node --dir pudong status --json
+退出码 / Exit codes: 0 ok, 1 error, 2 usage, 3 validation, 4 conflict, 5 unreachable";
+
+/// 联动区级节点：本区目录的编制、发布与同步 / A district's node of Liandong.
+#[derive(Debug, Parser)]
+#[command(name = "liandong-node", version, after_help = EXAMPLES)]
+struct Cli {
+    /// 数据目录 / Data directory
+    #[arg(long, env = "LIANDONG_DIR", default_value = "liandong-node", global = true)]
+    dir: PathBuf,
+    /// 以 JSON 输出 / Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Sub,
+}
+
+#[derive(Debug, Subcommand)]
+enum Sub {
+    /// 用接入口令加入城市 / Join the city with a one-time token
+    Init(Init),
+    /// 运行节点 / Run the node
+    Serve,
+    /// 导入目录表格 / Import CSV, XLSX, JSON or JSON lines
+    Import(Import),
+    /// 单条目录 / Single records
+    #[command(subcommand)]
+    Record(RecordSub),
+    /// 检索本区目录 / Search the district's catalogue
+    Search {
+        /// 检索词，多个词以空格分开 / Words; all must match
+        query: Vec<String>,
+        /// 最多条数 / Hits at most
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// 导出目录 / Write the catalogue to a file
+    Export {
+        /// 输出文件 / File to write
+        file: PathBuf,
+        /// 格式 / Format
+        #[arg(long, value_enum, default_value_t)]
+        format: export::Format,
+    },
+    /// 运行状态 / State of the node and its link to the hub
+    Status,
+    /// 核对日志链、签名、视图与索引 / Check chain, signatures, view and index against the journal
+    Verify,
+    /// 由日志重建视图与索引 / Build view and index again from the journal
+    Rebuild,
+    /// 检查配置与环境 / Look for faults in configuration and surroundings
+    Doctor,
+    /// 输出命令补全脚本 / Shell completions
+    Completions {
+        /// bash, zsh, fish, powershell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Init {
+    /// 市级中心签发的一次性接入口令；“-”从标准输入读取 / One-time token of the hub; - reads standard input
+    #[arg(long, env = "LIANDONG_JOIN_TOKEN", hide_env_values = true)]
+    join: String,
+    /// 网页与接口的监听地址 / HTTP listens here
+    #[arg(long, default_value = "127.0.0.1:7110")]
+    http: SocketAddr,
+    /// 程序接口的监听地址 / gRPC listens here
+    #[arg(long, default_value = "127.0.0.1:7111")]
+    grpc: SocketAddr,
+}
+
+#[derive(Debug, clap::Args)]
+struct Import {
+    /// 文件；“-”为标准输入 / Files; - is standard input
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// 只校验并报告，不写入 / Only say what would happen
+    #[arg(long)]
+    dry_run: bool,
+    /// 文件是全量清单：撤回其中没有的目录 / The file is the full list: withdraw what is not in it
+    #[arg(long)]
+    delete_missing: bool,
+    /// 确认撤回这么多条 / Agree to withdraw exactly so many
+    #[arg(long, value_name = "N", requires = "delete_missing")]
+    confirm_deletes: Option<usize>,
+    /// 恢复文件中已撤回的目录 / Bring withdrawn records back that are in the file
+    #[arg(long)]
+    restore_withdrawn: bool,
+    /// 把每行的每个问题写入此 CSV / Write every fault of every row to this CSV
+    #[arg(long, value_name = "FILE")]
+    error_sheet: Option<PathBuf>,
+    /// csv, xlsx, xls, ods, json, jsonl
+    #[arg(long)]
+    format: Option<String>,
+    /// 编码，如 gb18030 / Encoding
+    #[arg(long)]
+    encoding: Option<String>,
+    /// 工作表名或序号 / Sheet by name or number
+    #[arg(long)]
+    sheet: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum RecordSub {
+    /// 列出目录 / List records
+    List {
+        /// 从此编号之后 / After this id
+        #[arg(long)]
+        after: Option<RecordId>,
+        /// 最多条数 / At most so many
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        /// 包括已撤回的 / Withdrawn ones too
+        #[arg(long)]
+        all: bool,
+    },
+    /// 显示一条 / Show one
+    Show {
+        /// 编号 / Id
+        id: RecordId,
+    },
+    /// 新建或修改：JSON 文件，“-”为标准输入 / New or changed content from a JSON file
+    Put {
+        /// 文件 / File
+        file: PathBuf,
+        /// 修改这一条；不填则新建 / Change this one; a new one without
+        #[arg(long)]
+        id: Option<RecordId>,
+        /// 读到的版本（op_hash），已被他人修改则拒绝 / Refuse if it is no longer this version
+        #[arg(long)]
+        expect: Option<Hash>,
+    },
+    /// 撤回 / Take it out of the catalogue
+    Withdraw {
+        /// 编号 / Id
+        id: RecordId,
+        /// 原因 / Why
+        #[arg(long)]
+        reason: String,
+    },
+    /// 恢复已撤回的一条 / Bring a withdrawn one back
+    Restore {
+        /// 编号 / Id
+        id: RecordId,
+    },
+}
+
+/// Runs the node's command line.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let output = Output::new(cli.json);
+    tls::install();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure =
+                Failure::new("runtime", Exit::Error, error.to_string(), error.to_string());
+            return output.error(&failure).into();
+        }
+    };
+    match runtime.block_on(dispatch(cli, output)) {
+        Ok(exit) => exit.into(),
+        Err(error) => output.error(&error.explain()).into(),
+    }
+}
+
+async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
+    let dir = cli.dir.as_path();
+    let command = match cli.command {
+        Sub::Init(init) => return initialise(dir, &init, output).await,
+        Sub::Serve => return run_server(dir).await,
+        Sub::Doctor => return doctor(dir, output).await,
+        Sub::Import(import) => return import_files(dir, &import, output).await,
+        Sub::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "liandong-node", &mut text);
+            output.line(&String::from_utf8_lossy(&text));
+            return Ok(Exit::Ok);
+        }
+        Sub::Record(sub) => record_command(sub)?,
+        Sub::Search { query, limit } => Command::Search { query: query.join(" "), limit },
+        Sub::Export { file, format } => Command::Export { file: absolute(&file), format },
+        Sub::Status => Command::Status,
+        Sub::Verify => Command::Verify,
+        Sub::Rebuild => Command::Rebuild,
+    };
+    let answer = run(dir, &command, output).await?;
+    show(&command, answer, output)
+}
+
+fn record_command(sub: RecordSub) -> Result<Command, AppError> {
+    Ok(match sub {
+        RecordSub::List { after, limit, all } => Command::List { after, limit, all },
+        RecordSub::Show { id } => Command::Show { id },
+        RecordSub::Put { file, id, expect } => {
+            let text = read_text(&file)?;
+            let content = serde_json::from_str(&text).map_err(|error| {
+                Failure::new(
+                    "not_json",
+                    Exit::Validation,
+                    format!("{} 不是有效的 JSON：{error}", file.display()),
+                    format!("{} is not valid JSON: {error}", file.display()),
+                )
+            })?;
+            Command::Put { id, content, expected: expect }
+        }
+        RecordSub::Withdraw { id, reason } => Command::Withdraw { id, reason },
+        RecordSub::Restore { id } => Command::Restore { id },
+    })
+}
+
+fn read_text(file: &Path) -> Result<String, AppError> {
+    let mut text = String::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
+    };
+    read.map_err(|error| {
+        Failure::new(
+            "cannot_read",
+            Exit::Error,
+            format!("无法读取 {}：{error}", file.display()),
+            format!("cannot read {}: {error}", file.display()),
+        )
+    })?;
+    Ok(text)
+}
+
+/// The process that serves has another working directory.
+fn absolute(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_unknown| file.to_owned())
+}
+
+async fn run(dir: &Path, command: &Command, output: Output) -> Result<Value, AdminError> {
+    command::run(dir, output, command, |progress| async move {
+        let app = Arc::new(open(dir).map_err(|error| error.explain())?);
+        app.run(command.clone(), progress).await
+    })
+    .await
+}
+
+fn open(dir: &Path) -> Result<App, AppError> {
+    if !dir.join(crate::config::FILE).exists() {
+        return Err(Failure::new(
+            "no_node",
+            Exit::Error,
+            format!("{} 中没有节点", dir.display()),
+            format!("there is no node in {}", dir.display()),
+        )
+        .remedy(
+            "先运行 liandong-node init --join <口令>，或用 --dir 指定目录",
+            "run liandong-node init --join <token> first, or name the directory with --dir",
+        )
+        .into());
+    }
+    App::open(dir, Config::load(dir, &[])?)
+}
+
+async fn initialise(dir: &Path, init: &Init, output: Output) -> Result<Exit, AppError> {
+    let text = if init.join == "-" { read_text(Path::new("-"))? } else { init.join.clone() };
+    let token: JoinToken =
+        text.trim().parse().map_err(|error: liandong_server::identity::TokenError| error.explain())?;
+    let addresses = Addresses { http: init.http, grpc: init.grpc };
+    let config = join::join(dir, &token, addresses).await?;
+    if output.is_json() {
+        output.json(&serde_json::json!({
+            "dir": dir, "code": config.node.code, "name": config.node.name, "hub": config.hub.url,
+        }));
+    }
+    output.line(&format!("{}（{}）已加入 {} / joined", config.node.name, config.node.code, config.hub.url));
+    output.line("下一步 / next: liandong-node serve；liandong-node import 目录.xlsx");
+    Ok(Exit::Ok)
+}
+
+async fn run_server(dir: &Path) -> Result<Exit, AppError> {
+    let config = Config::load(dir, &[])?;
+    // The filter was checked with the rest of the configuration.
+    let _checked = telemetry::init(&config.log);
+    let _installed = telemetry::metrics_handle();
+    let app = Arc::new(tokio::task::block_in_place(|| App::open(dir, config))?);
+    serve::serve(app, dir).await?;
+    Ok(Exit::Ok)
+}
+
+async fn import_files(dir: &Path, import: &Import, output: Output) -> Result<Exit, AppError> {
+    let mut exit = Exit::Ok;
+    for file in &import.files {
+        let (path, _spooled) = spool(file)?;
+        let command = Command::Import {
+            file: path,
+            format: import.format.clone(),
+            encoding: import.encoding.clone(),
+            sheet: import.sheet.clone(),
+            options: Options {
+                dry_run: import.dry_run,
+                delete_missing: import.delete_missing,
+                confirm_deletes: import.confirm_deletes,
+                restore_withdrawn: import.restore_withdrawn,
+            },
+            error_sheet: import.error_sheet.as_deref().map(absolute),
+        };
+        let answer = run(dir, &command, output).await?;
+        let report: Report = command::read(answer)?;
+        if !report.rejected.is_empty() {
+            exit = Exit::Validation;
+        }
+        if output.is_json() {
+            output.json(&report);
+        } else {
+            show_report(file, &report, output);
+        }
+    }
+    Ok(exit)
+}
+
+/// Standard input becomes a file that the serving process can read; it is removed when the guard is dropped.
+fn spool(file: &Path) -> Result<(PathBuf, Option<Spooled>), AppError> {
+    if file != Path::new("-") {
+        return Ok((absolute(file), None));
+    }
+    let path = std::env::temp_dir().join(format!("liandong-import-{}", keys_name()));
+    let mut bytes = Vec::new();
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut bytes)
+        .and_then(|_size| liandong_server::config::write_private(&path, &bytes))
+        .map_err(|error| {
+            Failure::new("cannot_read", Exit::Error, format!("无法读取标准输入：{error}"), error.to_string())
+        })?;
+    Ok((path.clone(), Some(Spooled(path))))
+}
+
+fn keys_name() -> String {
+    liandong_server::keys::new_ulid().to_string()
+}
+
+struct Spooled(PathBuf);
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        let _stays = std::fs::remove_file(&self.0);
+    }
+}
+
+fn show_report(file: &Path, report: &Report, output: Output) {
+    for (zh, en) in &report.notes {
+        output.note(zh, en);
+    }
+    let what = if report.dry_run { "预演 dry run" } else { "导入 imported" };
+    output.line(&format!("{what} {}", file.display()));
+    let rows = [
+        ("读取 read", report.read),
+        ("新增 new", report.new),
+        ("变更 changed", report.changed),
+        ("未变 unchanged", report.unchanged),
+        ("重复 duplicates", report.duplicates),
+        ("已撤回，未恢复 withdrawn", report.withdrawn),
+        ("拒绝 rejected", report.rejected.len()),
+        ("文件中缺少 missing", report.missing),
+        ("已撤回 deleted", report.deleted),
+    ];
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|(what, count)| vec![(*what).to_owned(), count.to_string()])
+        .collect();
+    output.table(&["", "行 rows"], &rows);
+    for row in &report.rejected {
+        output.line(&format!(
+            "第 {} 行 [{}] {}：{}。{}",
+            row.row, row.rule, row.field, row.message, row.remedy
+        ));
+    }
+    if !report.remarks.is_empty() {
+        let rows: Vec<Vec<String>> = report
+            .remarks
+            .iter()
+            .map(|(rule, count)| vec![rule.clone(), count.to_string()])
+            .collect();
+        output.table(&["提示 remark", "条 records"], &rows);
+    }
+}
+
+fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, AppError> {
+    if output.is_json() {
+        output.json(&answer);
+    }
+    match command {
+        Command::List { .. } => {
+            let records: Vec<Shown> = command::read(answer)?;
+            show_records(&records, output);
+        }
+        Command::Search { .. } => {
+            let result: SearchResult = command::read(answer)?;
+            show_records(&result.hits, output);
+            output.line(&format!("共 {} 条 / {} in all", result.total, result.total));
+        }
+        Command::Show { .. } => {
+            let text = serde_json::to_string_pretty(&answer).unwrap_or_default();
+            output.line(&text);
+        }
+        Command::Put { .. } | Command::Withdraw { .. } | Command::Restore { .. } => {
+            let edited: Edited = command::read(answer)?;
+            for fault in &edited.faults {
+                output.note(
+                    &format!("[{}] {}：{}", fault.rule, fault.field, fault.message),
+                    &format!("[{}] {}: {}", fault.rule, fault.field, fault.message_en),
+                );
+            }
+            match edited.seq {
+                Some(seq) => output.line(&format!("{} 第 {seq} 条操作 / op {seq}", edited.id)),
+                None => output.line(&format!("{} 没有变化 / nothing changed", edited.id)),
+            }
+        }
+        Command::Export { .. } => output.line(&format!("已导出 / exported: {answer}")),
+        Command::Status => show_status(&command::read(answer)?, output),
+        Command::Rebuild => output.line("正在重建 / rebuilding"),
+        Command::Verify => {
+            let report: VerifyReport = command::read(answer)?;
+            for fault in &report.faults {
+                output.line(fault);
+            }
+            output.line(&format!(
+                "{} 条操作、{} 个签名、{} 条目录、{} 篇索引：{} 处不符 / {} faults",
+                report.ops,
+                report.signatures,
+                report.records,
+                report.documents,
+                report.faults.len(),
+                report.faults.len()
+            ));
+            if !report.faults.is_empty() {
+                return Ok(Exit::Error);
+            }
+        }
+        Command::Import { .. } => {}
+    }
+    Ok(Exit::Ok)
+}
+
+fn show_records(records: &[Shown], output: Output) {
+    let rows: Vec<Vec<String>> = records
+        .iter()
+        .map(|shown| {
+            let field = |path: &str| {
+                let value = shown.record.as_ref().and_then(|record| record.pointer(path));
+                value.and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
+            let title = shown.withdrawn_reason.as_ref().map_or_else(
+                || field("/title"),
+                |reason| format!("（已撤回 withdrawn：{reason}）"),
+            );
+            vec![title, field("/provider/name"), shown.at_hub.clone(), shown.id.to_string()]
+        })
+        .collect();
+    output.table(&["标题 Title", "提供方 Provider", "中心 Hub", "编号 Id"], &rows);
+}
+
+fn show_status(status: &Status, output: Output) {
+    output.line(&format!(
+        "{}  目录 {} 条  序号 {}@{}  根 {}  已索引 {}",
+        status.software,
+        status.view.records,
+        status.feed.seq,
+        status.feed.hash.short(),
+        status.view.root.short(),
+        status.index.applied_seq
+    ));
+    if let Some(hub) = &status.hub {
+        let seen = hub.last_contact.map(|at| clock::ago(clock::now_ms(), at).0);
+        output.line(&format!(
+            "中心 hub {}：{} {}，已确认 acked {}，最近联系 {}，隔离 quarantined {}",
+            hub.url,
+            hub.state.label().0,
+            hub.state.label().1,
+            hub.acked_seq,
+            seen.unwrap_or_else(|| "—".to_owned()),
+            hub.quarantined
+        ));
+        if let Some(explain) = &hub.explain {
+            output.line(explain);
+        }
+        if let Some(expires) = hub.certificate_expires {
+            let until = clock::format_shanghai(expires);
+            output.line(&format!("证书有效期至 / certificate until {until}"));
+        }
+    }
+}
+
+/// Looks at what can be seen without starting: configuration, certificate, data, the way to the hub.
+async fn doctor(dir: &Path, output: Output) -> Result<Exit, AppError> {
+    let config = Config::load(dir, &[]);
+    let mut checks: Vec<(&str, Result<String, Failure>)> = Vec::new();
+    checks.push((
+        "证书 certificate",
+        crate::app::read_certificate(dir)
+            .and_then(|(der, _)| Ok(liandong_server::identity::CertInfo::parse(&der)?))
+            .map(|info| clock::format_shanghai(info.not_after_ms))
+            .map_err(|error| error.explain()),
+    ));
+    let status = run(dir, &Command::Status, output).await.and_then(command::read::<Status>);
+    checks.push((
+        "数据 data",
+        status.map(|status| format!("{} 条目录 / records", status.view.records)),
+    ));
+    match config {
+        Ok(config) => {
+            checks.push(("配置 configuration", Ok(format!("http {}", config.http.listen))));
+            checks.push(("中心 hub", reach(dir, &config).await.map_err(|error| error.explain())));
+        }
+        Err(error) => checks.push(("配置 configuration", Err(error.explain()))),
+    }
+    let failed = checks.iter().any(|(_, result)| result.is_err());
+    if output.is_json() {
+        let lines: Vec<Value> = checks
+            .iter()
+            .map(|(what, result)| match result {
+                Ok(found) => serde_json::json!({ "check": what, "ok": true, "found": found }),
+                Err(error) => serde_json::json!({ "check": what, "ok": false, "error": error }),
+            })
+            .collect();
+        output.json(&lines);
+    }
+    for (what, result) in checks {
+        match result {
+            Ok(found) => output.line(&format!("✓ {what}: {found}")),
+            Err(failure) => {
+                output.error(&failure);
+            }
+        }
+    }
+    Ok(if failed { Exit::Error } else { Exit::Ok })
+}
+
+async fn reach(dir: &Path, config: &Config) -> Result<String, AppError> {
+    let anchor = liandong_server::identity::Anchor::read(dir)?;
+    let anchor = anchor.ok_or_else(|| AppError::Refused("尚未加入 / not joined".to_owned()))?;
+    let (certificate, key) = crate::app::read_certificate(dir)?;
+    let client = tls::ClientTls::mutual(&anchor.ca_der()?, &certificate, &key)?;
+    let _channel = tls::connect(&config.hub.url, &client, tls::Timeouts::default()).await?;
+    Ok(config.hub.url.clone())
+}

@@ -1,0 +1,246 @@
+//! Commands of the node, run by the process that has the data directory open.
+
+use std::{path::PathBuf, sync::Arc};
+
+use liandong_core::{
+    fold::Status as RecordStatus,
+    id::{Hash, RecordId},
+};
+use liandong_server::{
+    admin::{AdminError, Progress},
+    command::answer,
+    output::{Exit, Explain as _},
+    site::Site as _,
+};
+use liandong_store::{Entry, Filter, Query, VerifyReport};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    app::{App, AppError},
+    export, import,
+};
+
+/// What the command line can ask for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Import a file.
+    Import {
+        /// Absolute path.
+        file: PathBuf,
+        /// Format by name, instead of recognising it.
+        format: Option<String>,
+        /// Encoding by name, instead of recognising it.
+        encoding: Option<String>,
+        /// Sheet by name or number.
+        sheet: Option<String>,
+        /// How.
+        options: import::plan::Options,
+        /// Where to write every fault of every row.
+        error_sheet: Option<PathBuf>,
+    },
+    /// Records in the order of their ids.
+    List {
+        /// After this one.
+        after: Option<RecordId>,
+        /// At most so many.
+        limit: usize,
+        /// Withdrawn ones too.
+        all: bool,
+    },
+    /// One record.
+    Show {
+        /// Which.
+        id: RecordId,
+    },
+    /// New or changed content.
+    Put {
+        /// Which; a new one without.
+        id: Option<RecordId>,
+        /// A JSON object.
+        content: Value,
+        /// Hash of the op that the caller has seen.
+        expected: Option<Hash>,
+    },
+    /// Take a record out of the catalogue.
+    Withdraw {
+        /// Which.
+        id: RecordId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Bring a withdrawn record back.
+    Restore {
+        /// Which.
+        id: RecordId,
+    },
+    /// Full-text search in the district's catalogue.
+    Search {
+        /// What to look for.
+        query: String,
+        /// Hits at most.
+        limit: usize,
+    },
+    /// Write the catalogue to a file.
+    Export {
+        /// Absolute path.
+        file: PathBuf,
+        /// Format.
+        format: export::Format,
+    },
+    /// The status document.
+    Status,
+    /// Check chain, signatures, view and index against the journal.
+    Verify,
+    /// Build view and index again from the journal.
+    Rebuild,
+}
+
+/// A record as commands show it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Shown {
+    /// Id.
+    pub id: RecordId,
+    /// Live or withdrawn.
+    pub status: RecordStatus,
+    /// Position of the current op.
+    pub seq: u64,
+    /// Hash of the current op.
+    pub op_hash: Hash,
+    /// When it was made, milliseconds since 1970.
+    pub changed_at_ms: i64,
+    /// Who made it.
+    pub actor: String,
+    /// What the hub says of it: `accepted`, `pending`, or why it is kept without effect.
+    pub at_hub: String,
+    /// The content of a live record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<Value>,
+    /// Why a withdrawn one was withdrawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withdrawn_reason: Option<String>,
+}
+
+/// Answer of [`Command::Search`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SearchResult {
+    /// All matches.
+    pub total: usize,
+    /// The best of them.
+    pub hits: Vec<Shown>,
+}
+
+/// The actor of commands from the command line.
+const ACTOR: &str = "cli";
+
+impl App {
+    /// Runs a command.
+    ///
+    /// # Errors
+    /// The command's own, for people and programs.
+    pub async fn run(
+        self: Arc<Self>,
+        command: Command,
+        progress: Progress,
+    ) -> Result<Value, AdminError> {
+        self.dispatch(command, progress).await.map_err(|error| error.explain())?
+    }
+
+    async fn dispatch(
+        self: Arc<Self>,
+        command: Command,
+        progress: Progress,
+    ) -> Result<Result<Value, AdminError>, AppError> {
+        Ok(match command {
+            Command::Import { file, format, encoding, sheet, options, error_sheet } => {
+                let format = format.map(|name| name.parse()).transpose()?;
+                let read = import::ReadOptions { format, encoding, sheet, header_row: None };
+                let table = tokio::task::block_in_place(|| import::read(&file, &read))?;
+                tracing::info!(file = %import::plan::describe(&table.source), rows = table.rows.len(), "import");
+                let (report, lines) = self.import(table, &options, &progress).await?;
+                if let Some(path) = error_sheet {
+                    import::write_error_sheet(&path, &lines).map_err(|error| {
+                        AdminError::new(
+                            "cannot_write",
+                            Exit::Error,
+                            format!("无法写入 {}：{error}", path.display()),
+                            format!("cannot write {}: {error}", path.display()),
+                        )
+                    })?;
+                }
+                answer(&report)
+            }
+            Command::List { after, limit, all } => {
+                let filter = Filter { live_only: !all, ..Filter::default() };
+                let entries = self.store.entries(filter, after, limit)?;
+                answer(&entries.into_iter().map(|entry| self.shown(entry)).collect::<Vec<_>>())
+            }
+            Command::Show { id } => {
+                let entry = self.store.entry(id)?;
+                let entry = entry.ok_or(liandong_core::decide::Refusal::NotFound(id))?;
+                answer(&self.shown(entry))
+            }
+            Command::Put { id, content, expected } => {
+                answer(&self.put(id, &content, expected, ACTOR).await?)
+            }
+            Command::Withdraw { id, reason } => answer(&self.withdraw(id, reason, ACTOR).await?),
+            Command::Restore { id } => answer(&self.restore(id, ACTOR).await?),
+            Command::Search { query, limit } => answer(&self.search(query, limit)?),
+            Command::Export { file, format } => {
+                let written = tokio::task::block_in_place(|| self.export(&file, format))?;
+                answer(&serde_json::json!({ "file": file, "records": written }))
+            }
+            Command::Status => answer(&self.status()),
+            Command::Verify => answer(&self.verify(progress).await?),
+            Command::Rebuild => {
+                self.store.rebuild_view();
+                self.store.rebuild_index()?;
+                answer(&serde_json::json!({ "rebuilding": true }))
+            }
+        })
+    }
+
+    fn shown(&self, entry: Entry) -> Shown {
+        let link = self.link.get();
+        let at_hub = match link.quarantined.get(&entry.seq) {
+            Some(outcome) => outcome.reason().to_owned(),
+            None if entry.seq <= link.acked.seq => "accepted".to_owned(),
+            None => "pending".to_owned(),
+        };
+        Shown {
+            id: entry.id,
+            status: entry.status,
+            seq: entry.seq,
+            op_hash: entry.op_hash,
+            changed_at_ms: entry.changed_at_ms,
+            actor: entry.actor,
+            at_hub,
+            record: entry.record.and_then(|record| serde_json::to_value(record).ok()),
+            withdrawn_reason: entry.withdrawn_reason,
+        }
+    }
+
+    fn search(&self, text: String, limit: usize) -> Result<SearchResult, AppError> {
+        let query = Query { text, limit, ..Query::default() };
+        let found = self.store.search(&query)?;
+        let mut hits = Vec::new();
+        for hit in found.hits {
+            if let Some(entry) = self.store.entry(hit.id)? {
+                hits.push(self.shown(entry));
+            }
+        }
+        Ok(SearchResult { total: found.total, hits })
+    }
+
+    async fn verify(self: Arc<Self>, progress: Progress) -> Result<VerifyReport, AppError> {
+        let verified = tokio::task::spawn_blocking(move || {
+            let keys = self.keys();
+            self.store.verify(&keys, |done, total| progress.report(done, total, "核对 / verify"))
+        });
+        let joined = verified.await.map_err(|error| {
+            AdminError::new("internal", Exit::Error, error.to_string(), error.to_string())
+        })?;
+        Ok(joined?)
+    }
+}

@@ -1,0 +1,127 @@
+//! Joining the city: from a one-time token to a working node.
+
+use std::{net::SocketAddr, path::Path};
+
+use liandong_core::receipt;
+use liandong_proto::sync::{JoinReply, JoinRequest, enrolment_client::EnrolmentClient};
+use liandong_server::{
+    admin::Lock,
+    clock,
+    config::{Grpc, Http, Log, Retry, View, write_private},
+    identity::{self, Anchor, IdentityError, JoinToken, certificate_pem},
+    keys,
+    output::{Exit, Explain as _, Failure},
+    tls::{self, ClientTls, Timeouts},
+};
+
+use crate::{
+    app::{AppError, CERTIFICATE_FILE, DATA_DIR, KEYS_DIR, TLS_KEY_FILE},
+    config::{self, Config},
+};
+
+/// Where the new node listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses {
+    pub(crate) http: SocketAddr,
+    pub(crate) grpc: SocketAddr,
+}
+
+/// Joins with a token and writes keys, certificate, anchor and configuration. What the hub refused leaves no node behind:
+/// the configuration is written last, and another try with another token uses the same keys.
+pub(crate) async fn join(
+    dir: &Path,
+    token: &JoinToken,
+    addresses: Addresses,
+) -> Result<Config, AppError> {
+    token.check_expiry(clock::now_ms()).map_err(|error| error.explain())?;
+    let io = |source| IdentityError::File { path: dir.to_owned(), source };
+    for sub in [KEYS_DIR, DATA_DIR] {
+        std::fs::create_dir_all(dir.join(sub)).map_err(io)?;
+    }
+    let _lock = Lock::acquire(dir)?;
+    if Anchor::read(dir)?.is_some() {
+        return Err(already_joined(dir).into());
+    }
+    let keys_dir = dir.join(KEYS_DIR);
+    let (identity, author) = match keys::create(&keys_dir) {
+        Err(IdentityError::Exists(_)) => keys::open(&keys_dir)?,
+        made => made?,
+    };
+    let feed = identity.feed;
+    let (csr, tls_key) = identity::make_csr(&feed.to_string())?;
+    let proof = receipt::join_message(receipt::token_hash(&token.secret), feed, &csr);
+    let request = JoinRequest {
+        token_secret: token.secret.to_vec().into(),
+        feed_id: feed.as_bytes().to_vec().into(),
+        feed_public_key: author.public_key().to_vec().into(),
+        proof: author.sign(&proof).to_vec().into(),
+        csr_der: csr.into(),
+        instance_id: identity.instance.as_bytes().to_vec().into(),
+        software: crate::cli::SOFTWARE.to_owned(),
+    };
+    let reply = ask(token, request).await?;
+    if identity::fingerprint(&reply.ca_der) != token.ca_fingerprint {
+        return Err(AppError::Refused(
+            "中心给出的 CA 与口令中的指纹不符 / the hub's authority is not the token's".to_owned(),
+        ));
+    }
+    let config = configuration(token, &reply, addresses)?;
+    let write = |name: &str, bytes: &[u8]| {
+        let path = keys_dir.join(name);
+        write_private(&path, bytes).map_err(|source| IdentityError::File { path, source })
+    };
+    write(TLS_KEY_FILE, tls_key.as_bytes())?;
+    write(CERTIFICATE_FILE, certificate_pem(&reply.certificate_der).as_bytes())?;
+    let text = toml::to_string_pretty(&config).unwrap_or_default();
+    let path = dir.join(config::FILE);
+    std::fs::write(&path, text).map_err(|source| IdentityError::File { path, source })?;
+    anchor(token, &reply).write(dir)?;
+    Ok(config)
+}
+
+async fn ask(token: &JoinToken, request: JoinRequest) -> Result<JoinReply, AppError> {
+    let pinned = ClientTls::pinned(token.ca_fingerprint)?;
+    let channel = tls::connect(&token.hub_url, &pinned, Timeouts::default()).await?;
+    let reply = EnrolmentClient::new(channel).join(request).await;
+    Ok(reply.map_err(|status| AppError::Refused(status.message().to_owned()))?.into_inner())
+}
+
+fn anchor(token: &JoinToken, reply: &JoinReply) -> Anchor {
+    Anchor {
+        hub_url: token.hub_url.clone(),
+        ca_fingerprint: hex::encode(token.ca_fingerprint),
+        ca_pem: certificate_pem(&reply.ca_der),
+        hub_feed: hex::encode(&reply.hub_feed_id),
+        hub_public_key: hex::encode(&reply.hub_public_key),
+    }
+}
+
+fn configuration(
+    token: &JoinToken,
+    reply: &JoinReply,
+    addresses: Addresses,
+) -> Result<Config, AppError> {
+    let code = reply.district_code.parse().map_err(|error| {
+        AppError::Refused(format!("中心给出的区代码不正确 / the hub gave a bad code: {error}"))
+    })?;
+    Ok(Config {
+        node: config::Node { code, name: reply.district_name.clone() },
+        hub: config::Hub { url: token.hub_url.clone() },
+        http: Http { listen: addresses.http },
+        grpc: Grpc { listen: addresses.grpc, public_url: None },
+        import: config::Import::default(),
+        retry: Retry::default(),
+        view: View::default(),
+        log: Log::default(),
+    })
+}
+
+fn already_joined(dir: &Path) -> Failure {
+    Failure::new(
+        "already_joined",
+        Exit::Conflict,
+        format!("{} 中的节点已经加入", dir.display()),
+        format!("the node in {} has joined already", dir.display()),
+    )
+    .remedy("如需另建节点，请另选目录（--dir）", "for another node choose another directory (--dir)")
+}

@@ -1,0 +1,78 @@
+//! The running node: listeners, commands, the push to the hub, renewal of the certificate.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use liandong_server::{
+    admin, command, grpc, listen,
+    output::{Exit, Failure},
+    serve,
+    site::Site,
+    telemetry,
+};
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::{app::App, command::Command, push, renew};
+
+/// How long open connections may take to end when the node stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Serves until a signal comes.
+///
+/// # Errors
+/// A port cannot be bound.
+pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
+    let http = serve::bind(app.config.http.listen).await?;
+    let grpc = serve::bind(app.config.grpc.listen).await?;
+    tracing::info!(http = %app.config.http.listen, grpc = %app.config.grpc.listen, "the node is listening");
+    let (stop, stopped) = watch::channel(false);
+    let site: Arc<dyn Site> = Arc::<App>::clone(&app);
+    let pages = tokio::spawn(serve::http(http, Arc::clone(&site), stopped.clone()));
+    let programs = tokio::spawn(serve_grpc(grpc, Arc::clone(&app), site, stopped.clone()));
+    let link = tokio::spawn(push::run(Arc::clone(&app), stopped.clone()));
+    let renewal = tokio::spawn(renew::run(Arc::clone(&app)));
+    let upkeep = tokio::spawn(telemetry::upkeep());
+    let commands = {
+        let app = Arc::clone(&app);
+        let socket = admin::Listener::bind(dir).map_err(|error| {
+            Failure::new("admin_socket", Exit::Error, error.to_string(), error.to_string())
+        })?;
+        let handler = move |value, progress| {
+            let app = Arc::clone(&app);
+            async move { app.run(command::read::<Command>(value)?, progress).await }
+        };
+        let stopped = serve::stopping(stopped.clone());
+        tokio::spawn(async move { socket.run(handler, stopped).await })
+    };
+    command::stop_signal().await;
+    tracing::info!("the node is stopping");
+    stop.send_replace(true);
+    let drained = tokio::time::timeout(DRAIN, async {
+        let _ended = tokio::join!(pages, programs, link, commands);
+    });
+    if drained.await.is_err() {
+        tracing::warn!("connections were still open at the end");
+    }
+    renewal.abort();
+    upkeep.abort();
+    Ok(())
+}
+
+async fn serve_grpc(
+    listener: TcpListener,
+    app: Arc<App>,
+    site: Arc<dyn Site>,
+    stopped: watch::Receiver<bool>,
+) {
+    let (_health, routes) = match grpc::health_and_reflection() {
+        Ok(made) => made,
+        Err(error) => return tracing::error!(%error, "the gRPC server cannot describe itself"),
+    };
+    let routes = routes.add_service(grpc::catalog_service(site));
+    let incoming = listen::incoming(listener, app.server_tls.clone());
+    let served = listen::server()
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, serve::stopping(stopped));
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the gRPC server ended");
+    }
+}

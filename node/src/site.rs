@@ -1,0 +1,81 @@
+//! The node as readers see it.
+
+use liandong_core::id::Hash;
+use liandong_server::site::{
+    CityStatus, DistrictView, FeedStatus, HubStatus, IndexStatus, Role, Site, Status, ViewStatus,
+};
+use liandong_store::Store;
+
+use crate::app::App;
+
+impl Site for App {
+    fn role(&self) -> Role {
+        Role::Node
+    }
+
+    fn name(&self) -> String {
+        self.config.node.name.clone()
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn status(&self) -> Status {
+        let feed = self.own.feed();
+        let head = self.store.head(feed);
+        let progress = self.store.feed(feed);
+        let link = self.link.get();
+        let applied = progress.map_or(0, |progress| progress.applied.seq);
+        Status {
+            role: Role::Node,
+            software: crate::cli::SOFTWARE.to_owned(),
+            feed: FeedStatus { id: feed, seq: head.seq, hash: head.hash },
+            view: ViewStatus {
+                root: progress.map_or(Hash::ZERO, |progress| progress.root),
+                records: progress.map_or(0, |progress| progress.records),
+                applied_seq: applied,
+            },
+            index: IndexStatus {
+                applied_seq: progress.map_or(0, |progress| progress.indexed.seq),
+                documents: self.store.documents(),
+            },
+            districts: None,
+            hub: Some(HubStatus {
+                url: self.config.hub.url.clone(),
+                state: link.state(head),
+                verdict: link.verdict.map(|verdict| verdict.name().to_owned()),
+                explain: (!link.explain.is_empty()).then(|| link.explain.clone()),
+                acked_seq: link.acked.seq,
+                acked_hash: link.acked.hash,
+                last_contact: link.contact_ms,
+                certificate_expires: link.certificate_expires_ms,
+                quarantined: link.quarantined.len() as u64,
+            }),
+            // The replica of the city comes with the downward stream; until then it is empty and says so.
+            city: Some(CityStatus {
+                seq: 0,
+                root: Hash::ZERO,
+                records: 0,
+                as_of: None,
+                complete: false,
+            }),
+        }
+    }
+
+    fn districts(&self) -> Vec<DistrictView> {
+        let progress = self.store.feed(self.own.feed());
+        let head = self.store.head(self.own.feed());
+        let link = self.link.get();
+        vec![DistrictView {
+            code: self.config.node.code.clone(),
+            name: self.config.node.name.clone(),
+            feed: Some(self.own.feed()),
+            state: link.state(head),
+            // A node's own catalogue is always current.
+            as_of_ms: Some(liandong_server::clock::now_ms()),
+            records: progress.map_or(0, |progress| progress.records),
+            lag_records: head.seq - progress.map_or(head.seq, |progress| progress.applied.seq),
+        }]
+    }
+}

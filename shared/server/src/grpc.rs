@@ -1,0 +1,175 @@
+//! gRPC for programs: the catalogue, with the same answers as `/api/v1`, and the standard services.
+//!
+//! One answer differs: a withdrawn record is a stub with its reason here, because its message has
+//! the fields for it, and a 410 problem over HTTP.
+
+use std::sync::Arc;
+
+use liandong_core::{error::Code, fold, limit};
+use liandong_proto::{
+    FILE_DESCRIPTOR_SET,
+    catalog::{
+        self as pb,
+        catalog_server::{Catalog, CatalogServer},
+    },
+};
+use tonic::{Request, Response, Status, service::Routes};
+use tonic_health::server::HealthReporter;
+
+use crate::{
+    problem::Problem,
+    read::{
+        catalogue::{Catalogue, Found, ListQuery, PAGE_BYTES_MAX, SearchQuery},
+        params::Params,
+    },
+    site::Site,
+};
+
+/// A gRPC status of one of our codes: the one place where they meet.
+pub fn status(code: Code, message: impl Into<String>) -> Status {
+    Status::new(tonic::Code::from_i32(code.grpc()), message)
+}
+
+impl From<Problem> for Status {
+    fn from(problem: Problem) -> Self {
+        status(problem.code, problem.detail.both())
+    }
+}
+
+/// `liandong.catalog.v1.Catalog` over a site: records that anyone may see.
+pub fn catalog_service(site: Arc<dyn Site>) -> CatalogServer<impl Catalog> {
+    CatalogServer::new(CatalogService { catalogue: Catalogue::new(site) })
+        .max_decoding_message_size(limit::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(limit::MESSAGE_BYTES_MAX)
+}
+
+/// `grpc.health.v1` and reflection (v1 and v1alpha, because clients of both are about) as routes
+/// for [`tonic::transport::Server::add_routes`], and the reporter that sets what health says.
+///
+/// # Errors
+/// The descriptors that were compiled in cannot be read.
+pub fn health_and_reflection()
+-> Result<(HealthReporter, Routes), tonic_reflection::server::Error> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes =
+        Routes::new(health).add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?);
+    Ok((reporter, routes))
+}
+
+struct CatalogService {
+    catalogue: Catalogue,
+}
+
+#[tonic::async_trait]
+impl Catalog for CatalogService {
+    async fn get_record(
+        &self,
+        request: Request<pb::GetRecordRequest>,
+    ) -> Result<Response<pb::Record>, Status> {
+        let mut params = params([("id", request.into_inner().id)]);
+        let found = self.catalogue.ask(move |snapshot| {
+            let id = params.record_id("id");
+            if id.is_none() && params.all("id").is_empty() {
+                params.fault("id", "缺少 id", "id is missing");
+            }
+            params.finish()?;
+            snapshot.record(id.ok_or_else(Problem::no_record)?)
+        });
+        Ok(Response::new(record(&found.await?)))
+    }
+
+    async fn list_records(
+        &self,
+        request: Request<pb::ListRecordsRequest>,
+    ) -> Result<Response<pb::ListRecordsReply>, Status> {
+        let asked = request.into_inner();
+        let params = params([
+            ("after", asked.after),
+            ("limit", number(asked.limit)),
+            ("district_code", asked.district_code),
+        ]);
+        let listing = self.catalogue.ask(move |snapshot| {
+            snapshot.list(&ListQuery::read(params, "district_code", snapshot)?)
+        });
+        let listing = listing.await?;
+        Ok(Response::new(pb::ListRecordsReply {
+            records: listing.records.iter().map(record).collect(),
+            next: listing.next.map(|id| id.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn search(
+        &self,
+        request: Request<pb::SearchRequest>,
+    ) -> Result<Response<pb::SearchReply>, Status> {
+        let asked = request.into_inner();
+        let params = params([
+            ("query", asked.query),
+            ("district_code", asked.district_code),
+            ("limit", number(asked.limit)),
+            ("offset", number(asked.offset)),
+        ]);
+        let answer = self.catalogue.ask(move |snapshot| {
+            snapshot.search(&SearchQuery::read(params, ["query", "district_code"], snapshot)?)
+        });
+        let answer = answer.await?;
+        let mut bytes = 0;
+        // What does not fit into a message is asked for again with a larger offset.
+        let fitting = answer.hits.iter().take_while(|(found, _)| {
+            let fits = bytes <= PAGE_BYTES_MAX;
+            bytes += found.entry.payload.len();
+            fits
+        });
+        Ok(Response::new(pb::SearchReply {
+            total: answer.total as u64,
+            hits: fitting.map(|(found, score)| hit(found, *score)).collect(),
+            applied_seq: answer.applied.values().map(|head| head.seq).sum(),
+        }))
+    }
+}
+
+fn params<const N: usize>(pairs: [(&str, String); N]) -> Params {
+    Params::new(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// Zero is what a field that was not set looks like, and means the default.
+fn number(number: u32) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
+}
+
+fn record(found: &Found) -> pb::Record {
+    let entry = &found.entry;
+    let live = found.live().is_some();
+    let status = match entry.status {
+        fold::Status::Live => "live",
+        fold::Status::Withdrawn => "withdrawn",
+    };
+    pb::Record {
+        id: entry.id.to_string(),
+        status: status.to_owned(),
+        district_code: found.district.code.to_string(),
+        district_name: found.district.name.clone(),
+        seq: entry.seq,
+        op_hash: entry.op_hash.to_string(),
+        changed_at_ms: entry.changed_at_ms,
+        metadata_json: if live { entry.payload.clone().into() } else { Vec::new().into() },
+        withdrawn_reason: found.withdrawn_reason().to_owned(),
+    }
+}
+
+fn hit(found: &Found, score: f32) -> pb::Hit {
+    pb::Hit {
+        record: Some(record(found)),
+        score,
+        state: found.district.state.name().to_owned(),
+        as_of_ms: found.district.as_of_ms.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! `/api/v1`: the catalogue as JSON. Moments are milliseconds since 1970.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::{OriginalUri, Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use liandong_core::{
+    error::Code,
+    fold,
+    id::{DistrictCode, FeedId, Hash, Head, RecordId},
+};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{
+    Reader,
+    catalogue::{Found, ListQuery, SearchQuery},
+    params::Params,
+};
+use crate::{
+    problem::{Problem, Text},
+    site::{self, DistrictView, Status},
+};
+
+/// A problem with the path it belongs to, as `?` leaves a handler.
+pub(super) struct ApiError(Problem);
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
+fn at(OriginalUri(uri): OriginalUri) -> impl FnOnce(Problem) -> ApiError {
+    move |problem| ApiError(problem.instance(uri.path()))
+}
+
+/// The district of a record and how current it is.
+#[derive(Debug, Serialize)]
+struct District {
+    code: DistrictCode,
+    name: String,
+    state: site::State,
+    as_of: Option<i64>,
+}
+
+impl From<&DistrictView> for District {
+    fn from(view: &DistrictView) -> Self {
+        let (code, name) = (view.code.clone(), view.name.clone());
+        Self { code, name, state: view.state, as_of: view.as_of_ms }
+    }
+}
+
+/// One record with everything known of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Document {
+    id: RecordId,
+    status: fold::Status,
+    district: District,
+    seq: u64,
+    op_hash: Hash,
+    changed_at: i64,
+    /// What the district signed; null when withdrawn.
+    record: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withdrawn_reason: Option<String>,
+}
+
+impl From<&Found> for Document {
+    fn from(found: &Found) -> Self {
+        let entry = &found.entry;
+        // The signed bytes and not our reading of them: fields of later versions stay in.
+        let record = found.live().and_then(|_| serde_json::from_slice(&entry.payload).ok());
+        Self {
+            id: entry.id,
+            status: entry.status,
+            district: District::from(&found.district),
+            seq: entry.seq,
+            op_hash: entry.op_hash,
+            changed_at: entry.changed_at_ms,
+            record,
+            withdrawn_reason: entry.withdrawn_reason.clone(),
+        }
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Serialize)]
+pub(super) struct Records {
+    records: Vec<Document>,
+    /// The next page's `after`; null on the last page. A page may be short without being the last.
+    next: Option<RecordId>,
+    as_of: Option<i64>,
+}
+
+/// `GET /api/v1/records?after=&limit=&district=&status=`
+pub(super) async fn records(
+    State(reader): State<Arc<Reader>>,
+    uri: OriginalUri,
+    params: Params,
+) -> Result<Json<Records>, ApiError> {
+    let listing = reader.catalogue.ask(move |snapshot| {
+        snapshot.list(&ListQuery::read(params, "district", snapshot)?)
+    });
+    let listing = listing.await.map_err(at(uri))?;
+    let records = listing.records.iter().map(Document::from).collect();
+    Ok(Json(Records { records, next: listing.next, as_of: listing.as_of }))
+}
+
+/// `GET /api/v1/records/{id}`
+pub(super) async fn record(
+    State(reader): State<Arc<Reader>>,
+    uri: OriginalUri,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let found = match read_id(id) {
+        Ok(id) => reader.catalogue.ask(move |snapshot| snapshot.record(id)).await,
+        Err(problem) => Err(problem),
+    };
+    let found = found.and_then(not_withdrawn).map_err(at(uri))?;
+    // Weak, because the district's freshness in the document moves while the record stays.
+    let tag = format!("W/\"{}\"", found.entry.op_hash);
+    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
+    if known.into_iter().any(|tags| names(tags, &found.entry.op_hash.to_string())) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    }
+    Ok(([(header::ETAG, tag)], Json(Document::from(&found))).into_response())
+}
+
+fn read_id(id: String) -> Result<RecordId, Problem> {
+    let mut params = Params::new(vec![("id".to_owned(), id)]);
+    let id = params.record_id("id");
+    params.finish()?;
+    id.ok_or_else(Problem::no_record)
+}
+
+/// Whether `If-None-Match` holds the tag, weak or not.
+fn names(tags: &str, tag: &str) -> bool {
+    tags.split(',').map(str::trim).any(|given| {
+        given == "*" || given.strip_prefix("W/").unwrap_or(given).trim_matches('"') == tag
+    })
+}
+
+fn not_withdrawn(found: Found) -> Result<Found, Problem> {
+    if found.live().is_some() {
+        return Ok(found);
+    }
+    let reason = found.withdrawn_reason();
+    let text = Text::new(format!("记录已由发布方撤回：{reason}"), format!("withdrawn: {reason}"));
+    Err(Problem::new(Code::Gone, text.zh, text.en)
+        .with("id", found.entry.id.to_string())
+        .with("reason", reason)
+        .with("withdrawn_at", found.entry.changed_at_ms)
+        .with("district", found.district.code.as_str()))
+}
+
+#[derive(Debug, Serialize)]
+struct HitDistrict {
+    code: DistrictCode,
+    name: String,
+    state: site::State,
+    as_of_ms: Option<i64>,
+    lag_records: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Hit {
+    id: RecordId,
+    score: f32,
+    title: String,
+    provider: String,
+    #[serde(rename = "abstract")]
+    summary: String,
+    open: &'static str,
+    update_cycle: Option<&'static str>,
+    changed_at: i64,
+    op_hash: Hash,
+    district: HitDistrict,
+}
+
+impl Hit {
+    fn new(found: &Found, score: f32) -> Option<Self> {
+        let record = found.live()?;
+        let view = &found.district;
+        Some(Self {
+            id: found.entry.id,
+            score,
+            title: record.title.clone(),
+            provider: record.provider.name.clone(),
+            summary: record.summary.clone(),
+            open: record.open.kind.code(),
+            update_cycle: record.update_cycle.map(liandong_core::code::UpdateCycle::code),
+            changed_at: found.entry.changed_at_ms,
+            op_hash: found.entry.op_hash,
+            district: HitDistrict {
+                code: view.code.clone(),
+                name: view.name.clone(),
+                state: view.state,
+                as_of_ms: view.as_of_ms,
+                lag_records: view.lag_records,
+            },
+        })
+    }
+}
+
+/// One page of a search.
+#[derive(Debug, Serialize)]
+pub(super) struct SearchPage {
+    total: usize,
+    hits: Vec<Hit>,
+    /// Position of each district's feed that the answer stands for.
+    applied: BTreeMap<FeedId, Head>,
+    took_ms: u64,
+}
+
+/// `GET /api/v1/search?q=&district=&limit=&offset=`
+pub(super) async fn search(
+    State(reader): State<Arc<Reader>>,
+    uri: OriginalUri,
+    params: Params,
+) -> Result<Json<SearchPage>, ApiError> {
+    let begun = Instant::now();
+    let answer = reader.catalogue.ask(move |snapshot| {
+        snapshot.search(&SearchQuery::read(params, ["q", "district"], snapshot)?)
+    });
+    let answer = answer.await.map_err(at(uri))?;
+    Ok(Json(SearchPage {
+        total: answer.total,
+        hits: answer.hits.iter().filter_map(|(found, score)| Hit::new(found, *score)).collect(),
+        applied: answer.applied,
+        took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+    }))
+}
+
+/// `GET /api/v1/status`
+pub(super) async fn status(
+    State(reader): State<Arc<Reader>>,
+    uri: OriginalUri,
+) -> Result<Json<Status>, ApiError> {
+    let status = reader.catalogue.ask(|snapshot| Ok(snapshot.site.status()));
+    Ok(Json(status.await.map_err(at(uri))?))
+}

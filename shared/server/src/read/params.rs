@@ -1,0 +1,215 @@
+//! Query parameters: read once, all faults told at once, each with what is allowed.
+
+use std::ops::RangeInclusive;
+
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::request::Parts,
+};
+use liandong_core::{
+    id::{DistrictCode, RecordId},
+    limit,
+    record::text,
+};
+
+use crate::problem::{ParameterFault, Problem, Text};
+
+/// Longest piece of a bad value that is repeated, characters.
+const SHOWN_CHARS_MAX: usize = 40;
+
+/// The parameters of a request and what is wrong with them so far. A parameter that is empty counts
+/// as one that is not there, because that is what an empty form field sends.
+#[derive(Debug, Default)]
+pub(crate) struct Params {
+    pairs: Vec<(String, String)>,
+    faults: Vec<ParameterFault>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|bad| Problem::parameters(vec![fault("query", "查询串无法解析", bad.to_string())]))?;
+        Ok(Self::new(pairs))
+    }
+}
+
+fn fault(parameter: &str, zh: impl Into<String>, en: impl Into<String>) -> ParameterFault {
+    ParameterFault { parameter: parameter.to_owned(), detail: Text::new(zh, en) }
+}
+
+impl Params {
+    /// The parameters as name and value.
+    pub(crate) fn new(pairs: Vec<(String, String)>) -> Self {
+        Self { pairs, faults: Vec::new() }
+    }
+
+    /// All values of a parameter that are not empty.
+    pub(crate) fn all(&self, name: &str) -> Vec<String> {
+        let own = self.pairs.iter().filter(|(key, value)| key == name && !value.trim().is_empty());
+        own.map(|(_, value)| value.clone()).collect()
+    }
+
+    /// The one value of a parameter.
+    pub(crate) fn one(&mut self, name: &str) -> Option<String> {
+        let mut values = self.all(name);
+        if values.len() > 1 {
+            self.fault(
+                name,
+                format!("{name} 只能出现一次"),
+                format!("{name} may be given only once"),
+            );
+        }
+        values.pop()
+    }
+
+    /// Notes what is wrong with a parameter.
+    pub(crate) fn fault(&mut self, name: &str, zh: impl Into<String>, en: impl Into<String>) {
+        self.faults.push(fault(name, zh, en));
+    }
+
+    /// A whole number within a range.
+    pub(crate) fn number(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<usize>,
+        default: usize,
+    ) -> usize {
+        let Some(given) = self.one(name) else { return default };
+        match given.trim().parse::<usize>() {
+            Ok(number) if range.contains(&number) => number,
+            _ => {
+                let (low, high, shown) = (range.start(), range.end(), shown(&given));
+                self.fault(
+                    name,
+                    format!("{name} 应为 {low} 到 {high} 的整数，收到的是“{shown}”"),
+                    format!("{name} must be a whole number from {low} to {high}, not {shown:?}"),
+                );
+                default
+            }
+        }
+    }
+
+    /// The search text.
+    pub(crate) fn query(&mut self, name: &str) -> String {
+        let query = self.one(name).unwrap_or_default().trim().to_owned();
+        let (chars, max) = (query.chars().count(), limit::QUERY_CHARS_MAX);
+        if chars > max {
+            self.fault(
+                name,
+                format!("{name} 最多 {max} 个字符，收到 {chars} 个"),
+                format!("{name} may have at most {max} characters, not {chars}"),
+            );
+        }
+        query
+    }
+
+    /// A record id.
+    pub(crate) fn record_id(&mut self, name: &str) -> Option<RecordId> {
+        let given = self.one(name)?;
+        let parsed = given.trim().parse();
+        if parsed.is_err() {
+            let shown = shown(&given);
+            self.fault(
+                name,
+                format!("{name} 应为记录编号（32 位十六进制-ULID），收到的是“{shown}”"),
+                format!("{name} must be a record id (32 hexadecimal digits, -, ULID), not {shown:?}"),
+            );
+        }
+        parsed.ok()
+    }
+
+    /// One of a few words.
+    pub(crate) fn word<T: Copy>(&mut self, name: &str, words: &[(&str, T)], default: T) -> T {
+        let Some(given) = self.one(name) else { return default };
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == given) {
+            return *value;
+        }
+        let allowed: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let (shown, allowed) = (shown(&given), allowed.join(", "));
+        self.fault(
+            name,
+            format!("{name} 可取 {allowed}，收到的是“{shown}”"),
+            format!("{name} must be one of {allowed}, not {shown:?}"),
+        );
+        default
+    }
+
+    /// District codes out of the known ones.
+    pub(crate) fn districts(&mut self, name: &str, known: &[DistrictCode]) -> Vec<DistrictCode> {
+        let mut chosen = Vec::new();
+        for given in self.all(name) {
+            if let Some(code) = known.iter().find(|code| code.as_str() == given.trim()) {
+                chosen.push(code.clone());
+                continue;
+            }
+            let known: Vec<&str> = known.iter().map(DistrictCode::as_str).collect();
+            let (shown, known) = (shown(&given), known.join(", "));
+            self.fault(
+                name,
+                format!("没有代码为“{shown}”的区，可取：{known}"),
+                format!("there is no district {shown:?}; there are {known}"),
+            );
+        }
+        chosen.sort();
+        chosen.dedup();
+        chosen
+    }
+
+    /// # Errors
+    /// Any parameter was at fault.
+    pub(crate) fn finish(self) -> Result<(), Problem> {
+        if self.faults.is_empty() { Ok(()) } else { Err(Problem::parameters(self.faults)) }
+    }
+}
+
+fn shown(given: &str) -> String {
+    text::preview(given, SHOWN_CHARS_MAX)
+}
+
+/// Writes a value for a query string.
+pub(crate) fn encode(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(pairs: &[(&str, &str)]) -> Params {
+        Params::new(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        let mut params = params(&[("limit", "0"), ("after", "xyz"), ("status", "dead")]);
+        assert_eq!(params.number("limit", 1..=10, 5), 5);
+        assert_eq!(params.record_id("after"), None);
+        params.word("status", &[("live", 1)], 1);
+        let faults = params.finish().unwrap_err().errors;
+        assert_eq!(faults.len(), 3);
+        assert!(faults[0].detail.en.contains("1 to 10"), "{faults:?}");
+    }
+
+    #[test]
+    fn an_empty_form_field_is_a_parameter_that_is_not_there() {
+        let mut params = params(&[("district", ""), ("limit", " ")]);
+        assert!(params.districts("district", &[]).is_empty());
+        assert_eq!(params.number("limit", 1..=10, 5), 5);
+        assert!(params.finish().is_ok());
+    }
+
+    #[test]
+    fn a_value_is_safe_in_a_query_string() {
+        assert_eq!(encode("a b&c=停"), "a%20b%26c%3D%E5%81%9C");
+    }
+}
