@@ -88,14 +88,11 @@ async fn serve_grpc(
         .accept_compressed(CompressionEncoding::Zstd)
         .max_decoding_message_size(bytes);
     let enrol = EnrolmentServer::new(Enrol { app: Arc::clone(&app) }).max_decoding_message_size(bytes);
-    let (_health, routes) = match grpc::health_and_reflection() {
-        Ok(made) => made,
-        Err(error) => return tracing::error!(%error, "the gRPC server cannot describe itself"),
-    };
-    let routes = routes.add_service(sync).add_service(enrol).add_service(grpc::catalog_service(site));
+    let mut routes = grpc::health_and_reflection();
+    routes.add_service(sync).add_service(enrol).add_service(grpc::catalog_service(site));
     let incoming = listen::incoming(listener, app.tls.clone());
     let served = listen::server()
-        .add_routes(routes)
+        .add_routes(routes.routes())
         .serve_with_incoming_shutdown(incoming, serve::stopping(stopped));
     if let Err(error) = served.await {
         tracing::error!(%error, "the gRPC server ended");

@@ -63,14 +63,11 @@ async fn serve_grpc(
     site: Arc<dyn Site>,
     stopped: watch::Receiver<bool>,
 ) {
-    let (_health, routes) = match grpc::health_and_reflection() {
-        Ok(made) => made,
-        Err(error) => return tracing::error!(%error, "the gRPC server cannot describe itself"),
-    };
-    let routes = routes.add_service(grpc::catalog_service(site));
+    let mut routes = grpc::health_and_reflection();
+    routes.add_service(grpc::catalog_service(site));
     let incoming = listen::incoming(listener, app.server_tls.clone());
     let served = listen::server()
-        .add_routes(routes)
+        .add_routes(routes.routes())
         .serve_with_incoming_shutdown(incoming, serve::stopping(stopped));
     if let Err(error) = served.await {
         tracing::error!(%error, "the gRPC server ended");

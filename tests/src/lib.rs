@@ -1,1 +1,1 @@
-
+//! Harness shared by the test binaries and the benchmarks.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use liandong_core::{error::Code, fold, limit};
 use liandong_proto::{
     FILE_DESCRIPTOR_SET,
@@ -13,8 +14,12 @@ use liandong_proto::{
         catalog_server::{Catalog, CatalogServer},
     },
 };
-use tonic::{Request, Response, Status, service::Routes};
-use tonic_health::server::HealthReporter;
+use tonic::{
+    Request, Response, Status,
+    server::NamedService as _,
+    service::{Routes, RoutesBuilder},
+};
+use tonic_health::ServingStatus;
 
 use crate::{
     problem::Problem,
@@ -43,22 +48,30 @@ pub fn catalog_service(site: Arc<dyn Site>) -> CatalogServer<impl Catalog> {
         .max_encoding_message_size(limit::MESSAGE_BYTES_MAX)
 }
 
-/// `grpc.health.v1` and reflection (v1 and v1alpha, because clients of both are about) as routes
-/// for [`tonic::transport::Server::add_routes`], and the reporter that sets what health says.
-///
-/// # Errors
-/// The descriptors that were compiled in cannot be read.
-pub fn health_and_reflection()
--> Result<(HealthReporter, Routes), tonic_reflection::server::Error> {
+/// `grpc.health.v1`, which says that everything serves, and reflection (v1 and v1alpha, because
+/// clients of both are about). Add the other services to it.
+pub fn health_and_reflection() -> RoutesBuilder {
     let (reporter, health) = tonic_health::server::health_reporter();
+    let name = CatalogServer::<CatalogService>::NAME;
+    // Nobody else holds the fresh reporter, so setting it never waits.
+    let _set = reporter.set_service_status(name, ServingStatus::Serving).now_or_never();
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let routes =
-        Routes::new(health).add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?);
-    Ok((reporter, routes))
+    let mut routes = Routes::builder();
+    routes.add_service(health);
+    match (builder().build_v1(), builder().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => {
+            routes.add_service(v1).add_service(v1alpha);
+        }
+        // The descriptors are compiled in, so this is a fault of the build and not of the machine.
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "there is no gRPC reflection");
+        }
+    }
+    routes
 }
 
 struct CatalogService {

@@ -9,7 +9,7 @@ use std::{
     process::ExitCode,
 };
 
-use comfy_table::{Attribute, Cell, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, ContentArrangement, Table, TableComponent, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -255,9 +255,18 @@ fn terminal_width() -> Option<u16> {
 
 /// A table whose columns line up with Chinese text in them, as wide as its content or as the
 /// terminal.
-fn table_text(header: &[&str], rows: &[Vec<String>], width: Option<u16>) -> String {
+pub fn table_text(header: &[&str], rows: &[Vec<String>], width: Option<u16>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    // Lines between rows make long tables unreadable.
+    for line in [
+        TableComponent::HorizontalLines,
+        TableComponent::MiddleIntersections,
+        TableComponent::LeftBorderIntersections,
+        TableComponent::RightBorderIntersections,
+    ] {
+        table.remove_style(line);
+    }
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     } else {

@@ -101,7 +101,9 @@ impl Disk for RealDisk {
         let missing: Vec<PathBuf> =
             dir.ancestors().take_while(|dir| !dir.exists()).map(Path::to_owned).collect();
         fs::create_dir_all(dir)?;
-        for made in missing {
+        // The directory's own name is synced even when it was there: a kill may have come between the two.
+        let made = missing.iter().map(PathBuf::as_path).chain(missing.is_empty().then_some(dir));
+        for made in made {
             if let Some(parent) = made.parent().filter(|parent| parent.exists()) {
                 self.sync_dir(parent)?;
             }

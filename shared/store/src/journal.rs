@@ -67,6 +67,12 @@ impl Journal {
         for (position, name) in names.iter().enumerate() {
             journal.load(&dir.join(name), position + 1 == names.len())?;
         }
+        // A process that was killed may have written what it read back here without a sync. Whatever this journal
+        // calls durable is told to the other side, so it is made so first.
+        if let Some(last) = journal.segments.last() {
+            last.file.sync().map_err(StoreError::io(&last.path))?;
+            journal.disk.sync_dir(dir).map_err(StoreError::io(dir))?;
+        }
         journal.durable = journal.written;
         Ok(journal)
     }
@@ -93,8 +99,8 @@ impl Journal {
         let first_seq = self.written.seq + 1;
         let body = match segment::read_header(&bytes, &expected) {
             Ok(body) => body,
-            // A segment whose header never became durable holds nothing that was acknowledged.
-            Err(_) if last && !segment::was_durable(&bytes, 0, first_seq) => {
+            // A header is durable before the first op is written, so without header and op nothing was acknowledged.
+            Err(_) if last && !segment::has_header(&bytes) && !segment::was_durable(&bytes, 0, 0) => {
                 return self.disk.remove(path).map_err(io);
             }
             Err(reason) => return Err(damaged(0, first_seq, reason)),
@@ -153,13 +159,17 @@ impl Journal {
     /// Writes ops after the head; they count only after [`Self::durable_up_to`].
     ///
     /// # Errors
-    /// `Moved` when the first op does not follow; `Io`, after which the journal must not be used.
+    /// `Moved` when an op does not follow, and then nothing is written; `Io`, after which the journal must not be used.
     pub fn append(&mut self, ops: &[Op]) -> Result<(), StoreError> {
-        let mut bytes = Vec::new();
+        let mut head = self.written;
         for op in ops {
-            if op.follows(self.feed, self.written).is_err() {
+            if op.follows(self.feed, head).is_err() {
                 return Err(StoreError::Moved { feed: self.feed, head: self.written });
             }
+            head = op.head();
+        }
+        let mut bytes = Vec::new();
+        for op in ops {
             if self.segments.last().is_none_or(|segment| segment.size >= self.segment_bytes_max) {
                 self.begin_segment()?;
             }

@@ -185,6 +185,8 @@ impl Store {
     /// be made.
     pub fn open(options: Options) -> Result<Self, StoreError> {
         let root = options.dir.join("journal");
+        options.disk.create_dir(&root).map_err(StoreError::io(&root))?;
+        // A simulated disk makes no directory of the machine, where feeds are looked for.
         std::fs::create_dir_all(&root).map_err(StoreError::io(&root))?;
         let mut journals = BTreeMap::new();
         for entry in std::fs::read_dir(&root).map_err(StoreError::io(&root))? {

@@ -115,3 +115,5 @@ pub(super) async fn dataset(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(super) use tests::accessibility_faults;

@@ -17,9 +17,6 @@ pub(super) fn normalise(text: &str) -> String {
     text.nfkc().collect::<String>().to_lowercase()
 }
 
-pub(super) fn is_han(c: char) -> bool {
-    matches!(c, '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}' | '〇')
-}
 
 /// Words by the dictionary, with the words inside long words.
 #[derive(Clone)]

@@ -107,6 +107,11 @@ pub(super) fn read_header(bytes: &[u8], expected: &SegmentHeader) -> Result<usiz
     }
 }
 
+/// Whether the bytes begin with a whole header, be it of another place or feed.
+pub(super) fn has_header(bytes: &[u8]) -> bool {
+    unframe(bytes, 0).is_ok_and(|(kind, body, _)| kind == KIND_HEADER && body.starts_with(MAGIC))
+}
+
 /// Reads the op at an offset.
 pub(super) fn read_record(bytes: &[u8], at: usize) -> Found {
     let (kind, body, next) = match unframe(bytes, at) {

@@ -8,10 +8,10 @@ use liandong_core::{
 
 /// splitmix64: the same numbers on every machine and with every version of every crate.
 #[derive(Debug, Clone)]
-pub struct Rng(pub u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,25 +20,25 @@ impl Rng {
     }
 
     /// A number below `end`.
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end.max(1) as u64).unwrap()
     }
 }
 
 /// Writes a feed: each op follows the one before.
 #[derive(Debug)]
-pub struct Pen {
-    pub author: Author,
-    pub head: Head,
+pub(crate) struct Pen {
+    pub(crate) author: Author,
+    pub(crate) head: Head,
 }
 
 impl Pen {
-    pub fn new(feed: u8) -> Self {
+    pub(crate) fn new(feed: u8) -> Self {
         let feed_id = FeedId::new([feed; 16]);
         Self { author: Author::new(feed_id, SigningKey::from_bytes(&[feed; 32])), head: Head::EMPTY }
     }
 
-    pub fn write(&mut self, change: Change) -> Op {
+    pub(crate) fn write(&mut self, change: Change) -> Op {
         let mut uid = [0; 16];
         uid[8..].copy_from_slice(&self.head.seq.to_be_bytes());
         let now_ms = 1_700_000_000_000 + i64::try_from(self.head.seq).unwrap();

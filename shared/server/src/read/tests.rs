@@ -1,0 +1,8 @@
+//! The read side through its router, over a real store.
+
+mod api;
+mod fixture;
+mod page;
+mod probe;
+
+pub(crate) use fixture::{City, OPEN, RESTRICTED, WITHDRAWN, id};
