@@ -1,13 +1,13 @@
 //! The hub's state and the only way to change it.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, OnceLock},
 };
 
 use liandong_core::{
     directory::{Directory, Refusal},
-    id::{FeedId, InstanceId},
+    id::FeedId,
     limit,
     op::{Change, Keys, Op},
 };
@@ -92,7 +92,6 @@ pub struct Listening {
 /// The hub of a city: one per data directory.
 #[derive(Debug)]
 pub struct App {
-    pub(crate) dir: PathBuf,
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) own: OwnFeed,
@@ -101,9 +100,7 @@ pub struct App {
     pub(crate) links: Links,
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) listening: OnceLock<Listening>,
-    pub(crate) started_ms: i64,
     directory: watch::Sender<Arc<Directory>>,
-    _instance: InstanceId,
     _lock: Lock,
 }
 
@@ -137,7 +134,7 @@ impl App {
     /// Another process has it, or something in it cannot be read.
     pub fn open(dir: &Path, config: Config) -> Result<Self, AppError> {
         let lock = Lock::acquire(dir)?;
-        let (identity, author) = keys::open(&dir.join(KEYS_DIR))?;
+        let (_identity, author) = keys::open(&dir.join(KEYS_DIR))?;
         let authority = Authority::open(&dir.join(CA_DIR))?;
         let options = Options {
             engine: match config.view.engine {
@@ -157,7 +154,6 @@ impl App {
         }
         let tls = server_tls(&authority, &config)?;
         Ok(Self {
-            dir: dir.to_owned(),
             config,
             store,
             own,
@@ -166,9 +162,7 @@ impl App {
             links: Links::read(dir),
             bulk: Arc::new(Semaphore::new(limit::BULK_CATCH_UPS_MAX)),
             listening: OnceLock::new(),
-            started_ms: clock::now_ms(),
             directory: watch::Sender::new(Arc::new(directory)),
-            _instance: identity.instance,
             _lock: lock,
         })
     }

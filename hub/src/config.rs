@@ -45,7 +45,7 @@ impl Default for Hub {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Certificates {
-    /// How long a certificate is good, seconds. 30 to 31536000. Renewed when two thirds are over.
+    /// How long a certificate is good, seconds. 10 to 31536000. Renewed when two thirds are over.
     pub ttl_secs: u64,
 }
 
@@ -67,10 +67,10 @@ impl Config {
         config.log.validate()?;
         let ttl = config.certificates.ttl_secs;
         in_range(
-            (30..=31_536_000).contains(&ttl),
+            (10..=31_536_000).contains(&ttl),
             "certificates.ttl_secs",
             &ttl,
-            "30..=31536000",
+            "10..=31536000",
         )?;
         Ok(config)
     }

@@ -1,7 +1,7 @@
 //! The municipal hub: mirrors the districts' feeds, keeps the directory, shows one catalogue of the city.
 //!
-//! [`App`](app::App) is the only writer of a hub's data directory. Nodes come in through [`receive`] and [`enrol`], people
-//! through [`cli`]. The hub authors no records; its own feed holds decisions about who belongs to the city.
+//! [`App`](app::App) is the only writer of a hub's data directory. Nodes come in through [`receive`] and [`enrol`],
+//! people through [`cli`]. The hub authors no records; its own feed holds decisions about who belongs to the city.
 
 pub mod app;
 pub mod cli;

@@ -335,7 +335,12 @@ impl PushStream {
                     self.appends.push_back(append);
                 }
                 ReceiverEffect::Alarm(verdict, explain) => {
-                    tracing::error!(feed = %self.feed, verdict = verdict.name(), %explain, "a person must look at this node");
+                    tracing::error!(
+                        feed = %self.feed,
+                        verdict = verdict.name(),
+                        %explain,
+                        "a person must look at this node"
+                    );
                     let instance = self.hello.as_ref().map(|hello| hello.instance);
                     self.app.links.update(self.feed, |link| {
                         link.alarm = instance.map(|instance| (instance, verdict));

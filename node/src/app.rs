@@ -115,7 +115,6 @@ pub struct App {
     pub(crate) mapping: Mapping,
     pub(crate) link: SharedLink,
     pub(crate) hub_key: [u8; 32],
-    pub(crate) ca_der: Vec<u8>,
     pub(crate) client_tls: ClientTls,
     pub(crate) server_tls: ServerTls,
     pub(crate) instance: InstanceId,
@@ -162,7 +161,6 @@ impl App {
             store,
             own,
             link,
-            ca_der,
             instance: identity.instance,
             _lock: lock,
         })

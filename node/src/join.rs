@@ -26,8 +26,8 @@ pub(crate) struct Addresses {
     pub(crate) grpc: SocketAddr,
 }
 
-/// Joins with a token and writes keys, certificate, anchor and configuration. What the hub refused leaves no node behind:
-/// the configuration is written last, and another try with another token uses the same keys.
+/// Joins with a token and writes keys, certificate, anchor and configuration. What the hub refused leaves no node
+/// behind: the configuration is written last, and another try with another token uses the same keys.
 pub(crate) async fn join(
     dir: &Path,
     token: &JoinToken,

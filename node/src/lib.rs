@@ -1,7 +1,7 @@
 //! A district's node: its own catalogue, journal and search, and the push of its feed to the hub.
 //!
-//! [`App`](app::App) is the only writer of a node's data directory. Everything works without the hub; [`push`] catches up
-//! when it is there again.
+//! [`App`](app::App) is the only writer of a node's data directory. Everything works without the hub; [`push`] catches
+//! up when it is there again.
 
 pub mod app;
 pub mod cli;

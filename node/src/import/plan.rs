@@ -151,8 +151,8 @@ struct Prepared {
 }
 
 impl App {
-    /// Imports a table. The dry run and the import use the same rules and differ only in writing. `sheet` receives every
-    /// fault of every row.
+    /// Imports a table. The dry run and the import use the same rules and differ only in writing. `sheet` receives
+    /// every fault of every row.
     ///
     /// # Errors
     /// The journal or view fails; more records would be withdrawn than may be without a person's word.
@@ -284,8 +284,8 @@ impl App {
         Ok((Some(id), action, change))
     }
 
-    /// Absence is not deletion: records that are not in the file are counted, and withdrawn only when that was asked for
-    /// and, beyond a small share, agreed to by number.
+    /// Absence is not deletion: records that are not in the file are counted, and withdrawn only when that was asked
+    /// for and, beyond a small share, agreed to by number.
     async fn missing(
         &self,
         seen: &HashSet<RecordId>,

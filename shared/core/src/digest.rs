@@ -1,8 +1,9 @@
 //! A digest of many records that two sides can compare: 256 buckets under one root.
 //!
-//! A record's bucket is the last byte of its id (the random end of its ULID): unlike the first byte, which all records of
-//! a feed share, it spreads them evenly. Within a bucket leaves stand in the order of their ids, which puts the records
-//! of one feed beside each other; so the root over many feeds is computed from their digests without a second copy.
+//! A record's bucket is the last byte of its id (the random end of its ULID): unlike the first byte, which all records
+//! of a feed share, it spreads them evenly. Within a bucket leaves stand in the order of their ids, which puts the
+//! records of one feed beside each other; so the root over many feeds is computed from their digests without a second
+//! copy.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The directory: districts, their feeds, keys and certificates, folded from the hub's own feed.
 //!
-//! Every decision about who belongs to the city is an op of the hub, so the directory can be rebuilt from the journal and
-//! mirrored by the nodes. Commands return changes to be signed; nothing here writes.
+//! Every decision about who belongs to the city is an op of the hub, so the directory can be rebuilt from the journal
+//! and mirrored by the nodes. Commands return changes to be signed; nothing here writes.
 
 use std::collections::BTreeMap;
 

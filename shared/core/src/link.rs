@@ -1,9 +1,9 @@
 //! Replication of one feed from its node to the hub, without IO.
 //!
-//! [`Sender`] runs at the node and [`Receiver`] at the hub. Each takes messages and facts and leaves effects for its driver
-//! to carry out. They hold at most the credit that was granted, wait for nothing and read no clock. The cursor is the
-//! receiver's, is the pair (seq, hash), and is whatever its journal holds: a number alone would take a restored or cloned
-//! node for the one it used to be.
+//! [`Sender`] runs at the node and [`Receiver`] at the hub. Each takes messages and facts and leaves effects for its
+//! driver to carry out. They hold at most the credit that was granted, wait for nothing and read no clock. The cursor
+//! is the receiver's, is the pair (seq, hash), and is whatever its journal holds: a number alone would take a restored
+//! or cloned node for the one it used to be.
 
 mod receiver;
 mod sender;
@@ -24,8 +24,8 @@ pub const PROTOCOL_MIN: u32 = 1;
 
 /// Compares a node's head with the mirror (`FEDERATION.md` 2.5).
 ///
-/// `at_mirror` gives the mirror's hash at a position, `at_node` the node's where a probe told it. Where the node is ahead
-/// and no probe says what it holds at the mirror's head, the first batch's `prev_hash` decides.
+/// `at_mirror` gives the mirror's hash at a position, `at_node` the node's where a probe told it. Where the node is
+/// ahead and no probe says what it holds at the mirror's head, the first batch's `prev_hash` decides.
 pub fn compare(
     node: Head,
     mirror: Head,

@@ -68,9 +68,7 @@ impl Hub {
 
     fn admit(&self, feed: u8, certificate_feed: u8, certificate: u8) -> Result<(), Refusal> {
         let fingerprint = Hash::new([certificate; 32]);
-        self.directory
-            .admit(feed_id(feed), feed_id(certificate_feed), fingerprint)
-            .map(|_entry| ())
+        self.directory.admit(feed_id(feed), feed_id(certificate_feed), fingerprint).map(|_entry| ())
     }
 }
 

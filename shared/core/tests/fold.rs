@@ -131,7 +131,13 @@ fn a_record_lives_is_withdrawn_and_revived_and_in_no_other_order() {
 }
 
 const STEPS: [&str; 8] = [
-    "put", "put other", "revive", "withdraw", "put noise", "revive noise", "withdraw noise",
+    "put",
+    "put other",
+    "revive",
+    "withdraw",
+    "put noise",
+    "revive noise",
+    "withdraw noise",
     "later type",
 ];
 
@@ -238,7 +244,10 @@ fn the_headers_visibility_must_be_the_records() {
             put.visibility = said;
             let outcome = Feed::new().apply(put).outcome;
             if said != own {
-                assert!(outcome.reason().contains("visibility"), "{kind:?} as {said:?}: {outcome:?}");
+                assert!(
+                    outcome.reason().contains("visibility"),
+                    "{kind:?} as {said:?}: {outcome:?}"
+                );
             } else if let Outcome::Invalid(reason) = outcome {
                 // An open record needs more than these few fields; its visibility is not what is wrong.
                 assert!(!reason.contains("visibility"), "{kind:?}: {reason}");
@@ -262,8 +271,12 @@ fn a_leaf_tells_who_what_and_whether_it_is_there() {
     let state = feed.states[&record_id(1)];
     let withdrawn = RecordState { status: Status::Withdrawn, ..state };
     let changed = RecordState { payload_hash: Hash::ZERO, ..state };
-    let leaves =
-        [state.leaf(record_id(1)), state.leaf(record_id(2)), withdrawn.leaf(record_id(1)), changed.leaf(record_id(1))];
+    let leaves = [
+        state.leaf(record_id(1)),
+        state.leaf(record_id(2)),
+        withdrawn.leaf(record_id(1)),
+        changed.leaf(record_id(1)),
+    ];
     for (place, leaf) in leaves.iter().enumerate() {
         assert!(!leaves[..place].contains(leaf), "leaf {place}");
     }

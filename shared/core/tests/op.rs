@@ -172,8 +172,7 @@ fn a_field_of_a_later_version_stays_in_the_bytes_and_under_the_signature() {
 #[test]
 fn a_withheld_payload_verifies_only_when_it_is_really_absent() {
     let good = op_after(Head::EMPTY);
-    let redacted =
-        SignedOp { payload: Bytes::new(), withheld: true, ..good.signed.clone() };
+    let redacted = SignedOp { payload: Bytes::new(), withheld: true, ..good.signed.clone() };
     let read = accept(redacted, Head::EMPTY, &keys(1)).unwrap();
     assert_eq!((read.hash, read.payload_hash), (good.hash, good.payload_hash));
     let other = SignedOp {
@@ -218,10 +217,8 @@ fn a_key_is_good_for_its_feed_from_its_position_on() {
     let foreign = author(2).author(Head::EMPTY, change(b"x"), stamp()).unwrap();
     assert_eq!(foreign.verify(&keys(1)), Err(OpFault::Key(author(2).key_id())));
     // The key id says one key and the signature is of another.
-    let claimed = forged(
-        |header| header.key_id = Bytes::copy_from_slice(author(2).key_id().as_bytes()),
-        &[],
-    );
+    let claimed =
+        forged(|header| header.key_id = Bytes::copy_from_slice(author(2).key_id().as_bytes()), &[]);
     let mut both = keys(1);
     both.grant(&author(2).public_key(), 1).unwrap();
     assert_eq!(Op::parse(claimed).unwrap().verify(&both), Err(OpFault::Signature));

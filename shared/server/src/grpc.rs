@@ -170,7 +170,7 @@ fn record(found: &Found) -> pb::Record {
         seq: entry.seq,
         op_hash: entry.op_hash.to_string(),
         changed_at_ms: entry.changed_at_ms,
-        metadata_json: if live { entry.payload.clone().into() } else { Vec::new().into() },
+        metadata_json: if live { entry.payload.clone() } else { bytes::Bytes::new() },
         withdrawn_reason: found.withdrawn_reason().to_owned(),
     }
 }

@@ -1,3 +1,9 @@
+//! What node and hub both need around their own work: configuration, identities and TLS, retries, listeners, the admin
+//! socket, logs, and the read side (pages and APIs) that both show.
+//!
+//! Nothing here writes a catalogue. Start with [`site`] for what a process gives to be read, [`read`] for how it is
+//! shown and [`tls`] for who may connect.
+
 pub mod admin;
 pub mod clock;
 pub mod config;

@@ -57,8 +57,9 @@ pub struct Problem {
     status: Option<StatusCode>,
     /// The request's path, once known.
     instance: Option<String>,
-    /// Further members, e.g. why a record was withdrawn.
-    more: Map<String, Value>,
+    /// Further members, e.g. why a record was withdrawn. Boxed, because most problems have none and
+    /// every answer carries the room.
+    more: Box<Map<String, Value>>,
 }
 
 impl Problem {
@@ -70,7 +71,7 @@ impl Problem {
             errors: Vec::new(),
             status: None,
             instance: None,
-            more: Map::new(),
+            more: Box::default(),
         }
     }
 
@@ -164,7 +165,7 @@ impl Problem {
                     detail: fault.detail.both(),
                 })
                 .collect(),
-            more: self.more.clone(),
+            more: Map::clone(&self.more),
         }
     }
 }
@@ -206,9 +207,11 @@ impl IntoResponse for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Closed => {
-                Self::new(Code::Busy, "服务正在停止，请稍后再试", "the service is stopping; try later")
-            }
+            StoreError::Closed => Self::new(
+                Code::Busy,
+                "服务正在停止，请稍后再试",
+                "the service is stopping; try later",
+            ),
             StoreError::Moved { .. } => Self::new(
                 Code::Conflict,
                 "数据刚被他人修改，请刷新后再试",

@@ -18,7 +18,8 @@ pub enum StoreError {
     /// A journal is damaged in the middle: ops after the damage exist, so nothing may be cut off.
     #[error(
         "日志段损坏：{path} 偏移 {offset}（第 {seq} 条起）：{reason}。请勿删除该文件；另存后从对端恢复 / \
-         journal segment {path} is damaged at byte {offset}, from op {seq} on: {reason}; keep the file and restore it from the other side"
+         journal segment {path} is damaged at byte {offset}, from op {seq} on: {reason}; \
+         keep the file and restore it from the other side"
     )]
     Damaged {
         /// Segment file.

@@ -170,6 +170,11 @@ impl Index {
         self.applied.lock().feeds.get(&feed).copied().unwrap_or(Head::EMPTY)
     }
 
+    /// How far all feeds are indexed.
+    pub(crate) fn feeds(&self) -> BTreeMap<FeedId, Head> {
+        self.applied.lock().feeds.clone()
+    }
+
     /// Documents that searches see.
     pub(crate) fn documents(&self) -> u64 {
         self.reader.searcher().num_docs()

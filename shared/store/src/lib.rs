@@ -1,8 +1,9 @@
 //! Where things are kept: the journal (truth), the view and the search index (projections of it).
 //!
 //! [`Store`] owns three threads in a row. The writer appends ops and answers when they are durable; the projector folds
-//! what the journal holds into the view; the indexer brings the search index up to the view. The last two only ever read
-//! the journal from their own watermark on, so nothing queues up in memory and a projection can be deleted at any time.
+//! what the journal holds into the view; the indexer brings the search index up to the view. The last two only ever
+//! read the journal from their own watermark on, so nothing queues up in memory and a projection can be deleted at any
+//! time.
 
 pub mod disk;
 mod error;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -73,13 +74,18 @@ impl Projection {
     pub(crate) fn open(options: ViewOptions, journals: &impl Journals) -> Result<Self, StoreError> {
         let newest = generations(&options.dir).last().copied();
         if let Some(generation) = newest {
-            match Self::load(options.clone(), generation, journals) {
-                Ok(Some(projection)) => {
+            // An engine may also panic over files that it cannot make sense of.
+            let load = || Self::load(options.clone(), generation, journals);
+            match catch_unwind(AssertUnwindSafe(load)) {
+                Ok(Ok(Some(projection))) => {
                     projection.remove_others(generation);
                     return Ok(projection);
                 }
-                Ok(None) => tracing::warn!("the view does not fit the journal and is built again"),
-                Err(error) => tracing::warn!(%error, "the view is built again"),
+                Ok(Ok(None)) => {
+                    tracing::warn!("the view does not fit the journal and is built again");
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "the view is built again"),
+                Err(_panic) => tracing::warn!("the view's engine panicked; it is built again"),
             }
         }
         let generation = newest.unwrap_or(0) + 1;
@@ -116,10 +122,17 @@ impl Projection {
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
             for (id, state) in page {
+                if !projection.marks.contains_key(&id.origin()) {
+                    return Ok(None);
+                }
                 projection.digests.entry(id.origin()).or_default().set(id, state.leaf(id));
             }
         }
-        Ok(Some(projection))
+        let marks = projection.marks.clone();
+        let whole = marks.iter().all(|(feed, mark)| {
+            mark.head.seq == 0 || projection.root(*feed) == mark.root
+        });
+        Ok(whole.then_some(projection))
     }
 
     fn remove_others(&self, keep: u64) {
@@ -173,11 +186,13 @@ impl Projection {
         for op in ops.iter().filter(|op| fold::is_about_records(&op.kind)) {
             self.fold_one(op, &mut writes, &mut states, &mut next)?;
         }
-        View::set_watermark(&mut writes, feed, &next);
-        self.view.commit(&writes)?;
         for (id, state) in states {
             self.digests.entry(id.origin()).or_default().set(id, state.leaf(id));
         }
+        next.root = self.root(feed);
+        View::set_watermark(&mut writes, feed, &next);
+        // When this fails the digest is ahead of the view, until the same ops are folded again.
+        self.view.commit(&writes)?;
         self.marks.insert(feed, next);
         Ok(true)
     }

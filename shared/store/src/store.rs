@@ -122,6 +122,8 @@ struct Shared {
     changed: watch::Sender<u64>,
     to_project: Signal,
     to_index: Signal,
+    /// Held while the index is brought forward or emptied: a commit in between would claim what was emptied.
+    index_turn: Mutex<()>,
     rebuild: AtomicBool,
     stop: AtomicBool,
 }
@@ -155,6 +157,16 @@ impl Journals for Shared {
 impl Shared {
     fn journal_dir(&self, feed: FeedId) -> PathBuf {
         self.options.dir.join("journal").join(feed.to_string())
+    }
+
+    /// Empties the index; the indexer fills it again from the journals.
+    fn clear_index(&self) -> Result<(), StoreError> {
+        let _turn = self.index_turn.lock();
+        self.index.clear()?;
+        for feed in self.feeds() {
+            self.publish(feed, |progress| progress.indexed = Head::EMPTY);
+        }
+        Ok(())
     }
 
     /// Tells everyone who waits that something moved.
@@ -211,6 +223,14 @@ impl Store {
         let reader = OpenJournals(&journals);
         let projection = Projection::open(view_options, &reader)?;
         let index = Index::open(&options.dir.join("index"))?;
+        for (feed, head) in index.feeds() {
+            let hash = reader.with(feed, |journal| journal.hash_at(head.seq));
+            if hash.transpose()?.flatten() != Some(head.hash) {
+                tracing::warn!(%feed, "the search index does not fit the journal and is built again");
+                index.clear()?;
+                break;
+            }
+        }
         let heads: Vec<_> = journals.iter().map(|(feed, j)| (*feed, j.read().head())).collect();
         let shared = Arc::new(Shared {
             view: ArcSwap::from_pointee(projection.view()),
@@ -222,6 +242,7 @@ impl Store {
             changed: watch::Sender::new(0),
             to_project: Signal::default(),
             to_index: Signal::default(),
+            index_turn: Mutex::default(),
             rebuild: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         });
@@ -328,10 +349,7 @@ impl Store {
     /// # Errors
     /// `Index`.
     pub fn rebuild_index(&self) -> Result<(), StoreError> {
-        self.shared.index.clear()?;
-        for feed in self.shared.feeds() {
-            self.shared.publish(feed, |progress| progress.indexed = Head::EMPTY);
-        }
+        self.shared.clear_index()?;
         self.shared.to_index.set();
         Ok(())
     }

@@ -85,11 +85,13 @@ pub(crate) struct Watermark {
     pub(crate) head: Head,
     pub(crate) fold_version: u32,
     pub(crate) live: u64,
+    /// Root of the feed's records, so that entries an engine lost or changed are noticed when it is opened.
+    pub(crate) root: Hash,
 }
 
 impl Watermark {
     pub(crate) const EMPTY: Self =
-        Self { head: Head::EMPTY, fold_version: FOLD_VERSION, live: 0 };
+        Self { head: Head::EMPTY, fold_version: FOLD_VERSION, live: 0, root: Hash::ZERO };
 }
 
 /// One generation of the view, open.

@@ -82,13 +82,17 @@ fn run(disk: &SimDisk, ops: &[Op]) -> (u64, bool) {
 fn assert_recovers(disk: &SimDisk, acked: u64, ops: &[Op], context: &str) {
     let journal = open(disk).unwrap_or_else(|error| panic!("{context}: {error}"));
     let head = journal.head();
-    assert!(head.seq >= acked, "{context}: op {acked} was acknowledged, the journal ends at {head}");
+    assert!(
+        head.seq >= acked,
+        "{context}: op {acked} was acknowledged, the journal ends at {head}"
+    );
     let found = journal.read(0, usize::MAX, usize::MAX).unwrap();
     assert_eq!(found, ops[..found.len()], "{context}: not a prefix");
     assert_eq!(found.len() as u64, head.seq, "{context}");
     drop(journal);
     disk.power_cut(|_unsynced| 0);
-    let mut journal = open(disk).unwrap_or_else(|error| panic!("{context}, then a power cut: {error}"));
+    let mut journal =
+        open(disk).unwrap_or_else(|error| panic!("{context}, then a power cut: {error}"));
     assert_eq!(journal.head(), head, "{context}: what a journal opens with must be durable");
     journal.append_durably(&ops[found.len()..]).unwrap();
     drop(journal);
@@ -157,8 +161,7 @@ fn a_power_cut_at_any_operation_loses_nothing_that_was_acknowledged() {
 /// number of its bytes that are durable.
 fn half_written(ops: &[Op], durable: usize, more: usize) -> (SimDisk, PathBuf, usize) {
     let disk = SimDisk::default();
-    let mut journal =
-        Journal::open(Arc::new(disk.clone()), Path::new(DIR), FEED).unwrap();
+    let mut journal = Journal::open(Arc::new(disk.clone()), Path::new(DIR), FEED).unwrap();
     for op in &ops[..durable] {
         journal.append_durably(std::slice::from_ref(op)).unwrap();
     }
@@ -238,7 +241,8 @@ fn laid_out(ops: &[Op]) -> (SimDisk, Vec<Place>, u64) {
     for op in ops {
         journal.append(std::slice::from_ref(op)).unwrap();
         let (file, to) = twin.files().pop().unwrap();
-        let from = places.last().filter(|last| last.file == file).map_or(HEADER_BYTES, |last| last.to);
+        let from =
+            places.last().filter(|last| last.file == file).map_or(HEADER_BYTES, |last| last.to);
         places.push(Place { file, from, to });
     }
     let disk = SimDisk::default();
@@ -267,9 +271,9 @@ fn a_flipped_bit_is_reported_with_its_place_or_lies_in_the_last_batch() {
         let (file, size) = files[rng.below(files.len())].clone();
         let (offset, bit) = (rng.below(size), rng.below(8));
         disk.tamper(&file, |bytes| bytes[offset] ^= 1 << bit);
-        let hit = places.iter().position(|place| {
-            place.file == file && (offset < place.to || offset < HEADER_BYTES)
-        });
+        let hit = places
+            .iter()
+            .position(|place| place.file == file && (offset < place.to || offset < HEADER_BYTES));
         let hit = hit.unwrap();
         let (seq, from) = match &places[hit] {
             _ if offset < HEADER_BYTES => (hit as u64 + 1, 0),
@@ -380,7 +384,9 @@ fn segments_that_do_not_belong_together_are_reported_and_kept() {
 #[test]
 fn a_segment_that_never_held_an_op_is_removed() {
     let ops = ops();
-    for (name, content) in [("empty", Vec::new()), ("zeros", vec![0; 80]), ("garbage", vec![0xa5; 700])] {
+    for (name, content) in
+        [("empty", Vec::new()), ("zeros", vec![0; 80]), ("garbage", vec![0xa5; 700])]
+    {
         let (disk, ..) = laid_out(&ops);
         let before = disk.files();
         create(&disk, "00000000000000000024.seg", &content);
@@ -411,7 +417,8 @@ fn an_append_that_does_not_follow_writes_nothing_at_all() {
     journal.append_durably(&ops[..2]).unwrap();
     for batch in [&ops[..1], &ops[3..4], &gap[..], &foreign[..]] {
         let refused = journal.append(batch);
-        let moved = matches!(&refused, Err(StoreError::Moved { head, .. }) if *head == ops[1].head());
+        let moved =
+            matches!(&refused, Err(StoreError::Moved { head, .. }) if *head == ops[1].head());
         assert!(moved, "{refused:?}");
         assert_eq!(journal.written(), ops[1].head(), "all or nothing");
     }

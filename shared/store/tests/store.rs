@@ -36,11 +36,11 @@ fn open(dir: &Path) -> Store {
     open_with(dir, EngineKind::Sled)
 }
 
-/// Waits for something that must come; a minute without it is a failure.
+/// Waits for something that must come; half a minute without it is a failure.
 fn wait<T>(what: &str, future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime
-        .block_on(async { tokio::time::timeout(Duration::from_secs(60), future).await })
+        .block_on(async { tokio::time::timeout(Duration::from_secs(30), future).await })
         .unwrap_or_else(|_late| panic!("waited in vain: {what}"))
 }
 
@@ -163,7 +163,11 @@ fn assert_is_fold_of(store: &Store, ops: &[Op], context: &str) {
     let reference = Reference::of(ops);
     assert_eq!(store.root(), reference.root(), "{context}");
     let progress = store.feed(FEED).unwrap();
-    assert_eq!((progress.root, progress.records), (reference.root(), reference.live()), "{context}");
+    assert_eq!(
+        (progress.root, progress.records),
+        (reference.root(), reference.live()),
+        "{context}"
+    );
     let outcomes = store.outcomes(FEED, 0, usize::MAX).unwrap();
     let seqs: Vec<u64> = outcomes.iter().map(|(seq, _)| *seq).collect();
     assert_eq!(seqs, reference.without_effect, "{context}");
@@ -180,7 +184,7 @@ fn assert_is_fold_of(store: &Store, ops: &[Op], context: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
     #[test]
     fn the_same_ops_in_any_batches_give_the_root_of_the_reference(
         script in prop::collection::vec((0_u8..11, 0_u128..6, 0_u8..4), 1..60),
@@ -281,10 +285,10 @@ fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn a_view_or_index_that_rots_on_disk_is_built_again() {
+fn a_view_that_rots_on_disk_is_built_again() {
     for engine in ENGINES {
         let (dir, _pen, ops) = filled(2, 250, engine);
-        for seed in 0..12 {
+        for seed in 0..10 {
             let copy = tempfile::tempdir().unwrap();
             copy_dir(dir.path(), copy.path());
             let mut rng = Rng(seed);
@@ -314,7 +318,7 @@ fn view_and_index_of_another_journal_are_built_again() {
     copy_dir(dir.path(), older.path());
     let mut fork = Pen::new(7);
     fork.head = pen.head;
-    let more = write(&mut pen, (0..40).map(|n| put(id(n), &format!("新{n}"))));
+    let more = write(&mut pen, (500..540).map(|n| put(id(n), &format!("新{n}"))));
     let newer = [old.clone(), more].concat();
     {
         let store = open(dir.path());
@@ -335,7 +339,7 @@ fn view_and_index_of_another_journal_are_built_again() {
     assert_is_fold_of(&open(ahead.path()), &old, "projections ahead of the journal");
 
     // Another history of the same length as the one the projections saw.
-    let other = write(&mut fork, (0..40).map(|n| put(id(n), &format!("另{n}"))));
+    let other = write(&mut fork, (500..540).map(|n| put(id(n), &format!("另{n}"))));
     let other = [old.clone(), other].concat();
     let forked = tempfile::tempdir().unwrap();
     copy_dir(&older.path().join("journal"), &forked.path().join("journal"));
@@ -352,16 +356,25 @@ fn view_and_index_of_another_journal_are_built_again() {
     assert_is_fold_of(&open(lost.path()), &[], "projections of a journal that is gone");
 }
 
+/// Lets the readers end also when the writer panics.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn readers_and_writers_go_on_while_the_view_is_built_again() {
     for engine in ENGINES {
         let (dir, mut pen, mut ops) = filled(4, 200, engine);
         let store = open_with(dir.path(), engine);
-        let live = store
-            .entries(Filter { live_only: true, ..Filter::default() }, None, 1_000)
-            .unwrap();
+        let live =
+            store.entries(Filter { live_only: true, ..Filter::default() }, None, 1_000).unwrap();
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
+            let _stopped = SetOnDrop(&stop);
             for _ in 0..2 {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
@@ -373,13 +386,13 @@ fn readers_and_writers_go_on_while_the_view_is_built_again() {
             }
             for round in 0..6 {
                 store.rebuild_view();
-                let batch = write(&mut pen, (0..30).map(|n| put(id(1_000 + n), &format!("{round}"))));
+                let batch =
+                    write(&mut pen, (0..30).map(|n| put(id(1_000 + n), &format!("{round}"))));
                 let head = append(&store, &batch);
                 ops.extend(batch);
                 store.rebuild_view();
                 wait("the fold after a rebuild", store.applied(FEED, head.seq));
             }
-            stop.store(true, Ordering::Relaxed);
         });
         assert_is_fold_of(&store, &ops, &format!("{engine:?}"));
     }

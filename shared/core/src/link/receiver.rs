@@ -2,6 +2,7 @@
 
 use super::{PROTOCOL, PROTOCOL_MIN, compare, credit_for};
 use crate::{
+    fold::FOLD_VERSION,
     id::{FeedId, Hash, Head},
     limit,
     op::{Keys, Op, OpFault, SignedOp},
@@ -87,9 +88,15 @@ impl Receiver {
         self.phase == Phase::Closed
     }
 
-    /// Sets how many batches the node may have in flight from the next message on.
+    /// Sets how many batches the node may have in flight. More is said at once, because a node that waits for credit sends
+    /// nothing that an answer could follow; less is said with the next message.
     pub fn set_window(&mut self, batches: u32) {
-        self.batches = batches.min(limit::BATCHES_IN_FLIGHT_MAX);
+        let before = std::mem::replace(&mut self.batches, batches.min(limit::BATCHES_IN_FLIGHT_MAX));
+        if self.phase == Phase::Live && self.batches > before {
+            let credit = self.credit();
+            let outcomes = Vec::new();
+            self.effects.push(ReceiverEffect::Send(Down::Ack { receipt: None, credit, outcomes }));
+        }
     }
 
     fn credit(&self) -> Credit {
@@ -149,7 +156,10 @@ impl Receiver {
         match (self.phase, up) {
             (Phase::Closed, _) => {}
             (Phase::Live, Up::Batch { after, ops }) => self.on_batch(after, ops),
-            (Phase::Live, Up::Claim(claim)) => self.claim = Some(claim),
+            // Roots of other rules cannot be compared with ours; after the upgrade they can.
+            (Phase::Live, Up::Claim(claim)) => {
+                self.claim = Some(claim).filter(|claim| claim.fold_version == FOLD_VERSION);
+            }
             (_, _) => self.reject(
                 RejectCode::Malformed,
                 0,
@@ -160,7 +170,7 @@ impl Receiver {
 
     fn on_batch(&mut self, after: Head, ops: Vec<SignedOp>) {
         let bytes: usize = ops.iter().map(SignedOp::len).sum();
-        let pending = self.received.seq - self.durable.seq;
+        let pending = self.received.seq.saturating_sub(self.durable.seq);
         let allowed = u64::from(limit::BATCHES_IN_FLIGHT_MAX) * limit::BATCH_OPS_MAX as u64;
         if pending + ops.len() as u64 > allowed {
             let explain = "超出发送额度 / more ops in flight than granted".to_owned();

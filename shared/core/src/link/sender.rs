@@ -65,7 +65,7 @@ pub struct Sender {
     local: Head,
     acked: Head,
     sent: Head,
-    in_flight: VecDeque<(u64, usize)>,
+    in_flight: VecDeque<(Head, usize)>,
     credit: Credit,
     reading: bool,
     claim: Option<Claim>,
@@ -194,7 +194,16 @@ impl Sender {
         if receipt.head.seq < self.acked.seq {
             return;
         }
-        while self.in_flight.front().is_some_and(|(last, _)| *last <= receipt.head.seq) {
+        let there = self.in_flight.iter().find(|(last, _)| last.seq == receipt.head.seq);
+        if there.is_some_and(|(last, _)| *last != receipt.head) {
+            let explain = format!(
+                "中心回执的内容与本地第 {} 条不同：数据分叉 / the hub's receipt is for another op {0}: the feed has forked",
+                receipt.head.seq
+            );
+            self.effects.push(SenderEffect::Verdict(Verdict::Fork, explain.clone()));
+            return self.close(&explain, true);
+        }
+        while self.in_flight.front().is_some_and(|(last, _)| last.seq <= receipt.head.seq) {
             self.in_flight.pop_front();
         }
         self.acked = receipt.head;
@@ -218,7 +227,7 @@ impl Sender {
         }
         let Some(last) = ops.last().map(Op::head) else { return };
         let bytes = ops.iter().map(|op| op.signed.len()).sum();
-        self.in_flight.push_back((last.seq, bytes));
+        self.in_flight.push_back((last, bytes));
         let after = std::mem::replace(&mut self.sent, last);
         let ops: Vec<SignedOp> = ops.into_iter().map(|op| op.signed).collect();
         self.effects.push(SenderEffect::Send(Up::Batch { after, ops }));

@@ -69,8 +69,7 @@ async fn what_is_not_public_or_not_understood_is_refused_with_a_code() {
     let status = client.list_records(asked).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     assert!(status.message().contains("1 to 1000"), "{status}");
-    let asked =
-        SearchRequest { district_code: "999999".to_owned(), ..SearchRequest::default() };
+    let asked = SearchRequest { district_code: "999999".to_owned(), ..SearchRequest::default() };
     let status = client.search(asked).await.unwrap_err();
     assert!(status.message().contains("999999"), "{status}");
 }

@@ -91,7 +91,7 @@ impl From<&Found> for Document {
 
 /// One page of a list.
 #[derive(Debug, Serialize)]
-pub(super) struct Records {
+pub(super) struct ListPage {
     records: Vec<Document>,
     /// The next page's `after`; null on the last page. A page may be short without being the last.
     next: Option<RecordId>,
@@ -103,13 +103,13 @@ pub(super) async fn records(
     State(reader): State<Arc<Reader>>,
     uri: OriginalUri,
     params: Params,
-) -> Result<Json<Records>, ApiError> {
-    let listing = reader.catalogue.ask(move |snapshot| {
-        snapshot.list(&ListQuery::read(params, "district", snapshot)?)
-    });
+) -> Result<Json<ListPage>, ApiError> {
+    let listing = reader
+        .catalogue
+        .ask(move |snapshot| snapshot.list(&ListQuery::read(params, "district", snapshot)?));
     let listing = listing.await.map_err(at(uri))?;
     let records = listing.records.iter().map(Document::from).collect();
-    Ok(Json(Records { records, next: listing.next, as_of: listing.as_of }))
+    Ok(Json(ListPage { records, next: listing.next, as_of: listing.as_of }))
 }
 
 /// `GET /api/v1/records/{id}`

@@ -67,7 +67,8 @@ impl Catalogue {
         &self,
         question: impl FnOnce(&Snapshot<'_>) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let stopping = |_closed| Problem::new(Code::Busy, "服务正在停止", "the service is stopping");
+        let stopping =
+            |_closed| Problem::new(Code::Busy, "服务正在停止", "the service is stopping");
         let turn = Arc::clone(&self.gate).acquire_owned().await.map_err(stopping)?;
         let site = Arc::clone(&self.site);
         let asked = tokio::task::spawn_blocking(move || {
@@ -132,11 +133,8 @@ impl ListQuery {
         district_name: &str,
         snapshot: &Snapshot<'_>,
     ) -> Result<Self, Problem> {
-        let statuses = [
-            ("all", None),
-            ("live", Some(Status::Live)),
-            ("withdrawn", Some(Status::Withdrawn)),
-        ];
+        let statuses =
+            [("all", None), ("live", Some(Status::Live)), ("withdrawn", Some(Status::Withdrawn))];
         let after = params.record_id("after");
         let limit = params.number("limit", 1..=limit::PAGE_RECORDS_MAX, LIST_DEFAULT);
         let status = params.word("status", &statuses, None);

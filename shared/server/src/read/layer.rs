@@ -74,9 +74,7 @@ fn dress(path: &str, response: &mut Response) {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     if is_api(path) {
-        headers
-            .entry(header::ACCESS_CONTROL_ALLOW_ORIGIN)
-            .or_insert(HeaderValue::from_static("*"));
+        headers.entry(header::ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(HeaderValue::from_static("*"));
         headers
             .entry(header::ACCESS_CONTROL_EXPOSE_HEADERS)
             .or_insert(HeaderValue::from_static("ETag"));

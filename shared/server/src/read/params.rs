@@ -1,6 +1,6 @@
 //! Query parameters: read once, all faults told at once, each with what is allowed.
 
-use std::ops::RangeInclusive;
+use std::{fmt::Write as _, ops::RangeInclusive};
 
 use axum::{
     extract::{FromRequestParts, Query},
@@ -29,8 +29,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map_err(|bad| Problem::parameters(vec![fault("query", "查询串无法解析", bad.to_string())]))?;
+        let Query(pairs) =
+            Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|bad| {
+                Problem::parameters(vec![fault("query", "查询串无法解析", bad.to_string())])
+            })?;
         Ok(Self::new(pairs))
     }
 }
@@ -114,7 +116,9 @@ impl Params {
             self.fault(
                 name,
                 format!("{name} 应为记录编号（32 位十六进制-ULID），收到的是“{shown}”"),
-                format!("{name} must be a record id (32 hexadecimal digits, -, ULID), not {shown:?}"),
+                format!(
+                    "{name} must be a record id (32 hexadecimal digits, -, ULID), not {shown:?}"
+                ),
             );
         }
         parsed.ok()
@@ -175,7 +179,7 @@ pub(crate) fn encode(value: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _infallible = write!(out, "%{byte:02X}");
         }
     }
     out

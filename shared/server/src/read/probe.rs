@@ -65,10 +65,8 @@ impl Readiness {
 /// `GET /readyz`
 pub(super) async fn readyz(Shared(reader): Shared<Arc<Reader>>) -> Response {
     let asked = Arc::clone(&reader);
-    let missing = reader
-        .catalogue
-        .ask(move |snapshot| Ok(asked.readiness.missing(snapshot.store())))
-        .await;
+    let missing =
+        reader.catalogue.ask(move |snapshot| Ok(asked.readiness.missing(snapshot.store()))).await;
     match missing {
         Ok(missing) if missing.is_empty() => "ready".into_response(),
         Ok(missing) => (StatusCode::SERVICE_UNAVAILABLE, missing).into_response(),
@@ -120,7 +118,8 @@ fn set_gauges(snapshot: &Snapshot<'_>) {
     }
     for district in status.districts.iter().flatten() {
         let code = district.code.to_string();
-        let set = |name: &'static str, value: f64| gauge!(name, "district" => code.clone()).set(value);
+        let set =
+            |name: &'static str, value: f64| gauge!(name, "district" => code.clone()).set(value);
         set("liandong_district_seq", float(district.seq));
         set("liandong_district_records", float(district.records));
         set("liandong_district_quarantined", float(district.quarantined));
@@ -129,7 +128,11 @@ fn set_gauges(snapshot: &Snapshot<'_>) {
             set("liandong_district_lag_seconds", float(seconds));
         }
         set_time("liandong_district_last_contact_seconds", &code, district.last_contact);
-        set_time("liandong_district_certificate_expires_seconds", &code, district.certificate_expires);
+        set_time(
+            "liandong_district_certificate_expires_seconds",
+            &code,
+            district.certificate_expires,
+        );
         set_state("liandong_district_state", &code, district.state);
     }
     if let Some(hub) = &status.hub {
@@ -167,4 +170,25 @@ fn set_state(name: &'static str, district: &str, state: State) {
 fn labels(district: &str) -> Vec<(&'static str, String)> {
     let label = (!district.is_empty()).then(|| ("district", district.to_owned()));
     label.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_site_is_ready_once_it_has_caught_up_and_stays_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(liandong_store::Options::new(dir.path())).unwrap();
+        let feed = FeedId::new([1; 16]);
+        store.open_feed(feed).unwrap();
+        let mut readiness = Readiness::of(&store);
+        readiness.at_start.insert(feed, 20);
+        let missing = readiness.missing(&store);
+        assert_eq!(missing, format!("feed {feed}: view 0/20, index 0/20\n"));
+        readiness.at_start.insert(feed, 0);
+        assert_eq!(readiness.missing(&store), "");
+        readiness.at_start.insert(feed, 20);
+        assert_eq!(readiness.missing(&store), "", "falling behind later is lag");
+    }
 }

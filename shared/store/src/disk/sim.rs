@@ -85,8 +85,8 @@ impl SimDisk {
         state.operations = 0;
     }
 
-    /// Power cut: of each file only what was synced remains, plus a part of the rest that `keep` chooses (it is given the
-    /// number of unsynced bytes) as a disk would that had begun to write.
+    /// Power cut: of each file only what was synced remains, plus a part of the rest that `keep` chooses (it is given
+    /// the number of unsynced bytes) as a disk would that had begun to write.
     pub fn power_cut(&self, mut keep: impl FnMut(usize) -> usize) {
         let mut state = self.lock();
         state.files.retain(|_, content| content.named);

@@ -143,9 +143,9 @@ fn split_op(body: &[u8]) -> Option<(SignedOp, u64)> {
     Some((op, durable))
 }
 
-/// Whether a whole op at or after `from` was written when `seq` was already durable. If so, what cannot be read before it
-/// is damage; if not, it is the end of a write that was interrupted and never acknowledged, in whatever order the disk
-/// had begun to store it.
+/// Whether a whole op at or after `from` was written when `seq` was already durable. If so, what cannot be read before
+/// it is damage; if not, it is the end of a write that was interrupted and never acknowledged, in whatever order the
+/// disk had begun to store it.
 pub(super) fn was_durable(bytes: &[u8], from: usize, seq: u64) -> bool {
     (from..bytes.len()).any(|at| {
         // The kind byte filters most offsets before a checksum is computed.

@@ -131,9 +131,9 @@ fn project(shared: &Shared) {
                 shared.rebuild.store(true, Ordering::Release);
             }
         }
-        if shared.rebuild.swap(false, Ordering::AcqRel) {
-            rebuild(shared);
-        } else if moved == 0 {
+        let rebuilt = shared.rebuild.swap(false, Ordering::AcqRel).then(|| rebuild(shared));
+        // After a rebuild that failed, the next op or the next wish is the time to try again.
+        if rebuilt == Some(false) || (rebuilt.is_none() && moved == 0) {
             shared.to_project.wait();
         }
     }
@@ -144,21 +144,16 @@ fn project(shared: &Shared) {
 fn project_once(shared: &Shared) -> Result<u64, StoreError> {
     let mut moved = 0;
     for feed in shared.feeds() {
-        let (mark, root, folded) = {
+        let folded = {
             let mut projection = shared.projection.lock();
             let before = projection.mark(feed).head.seq;
             if !projection.step(feed, shared)? {
                 continue;
             }
-            let mark = projection.mark(feed);
-            (mark, projection.root(feed), mark.head.seq - before)
+            projection.mark(feed).head.seq - before
         };
         moved += folded;
-        shared.publish(feed, |progress| {
-            progress.applied = mark.head;
-            progress.root = root;
-            progress.records = mark.live;
-        });
+        publish_applied(shared, feed);
     }
     if moved > 0 {
         shared.to_index.set();
@@ -166,7 +161,8 @@ fn project_once(shared: &Shared) -> Result<u64, StoreError> {
     Ok(moved)
 }
 
-fn rebuild(shared: &Shared) {
+/// Returns whether it went well.
+fn rebuild(shared: &Shared) -> bool {
     // The new generation is folded without the lock on the serving one, which readers go on using.
     let options = shared.projection.lock().options();
     match Projection::rebuilt(options, shared) {
@@ -174,15 +170,35 @@ fn rebuild(shared: &Shared) {
             shared.view.store(Arc::new(fresh.view()));
             let old = std::mem::replace(&mut *shared.projection.lock(), fresh);
             old.discard();
+            // Folding from the journals, the new generation may have come further than the old one was.
+            for feed in shared.feeds() {
+                publish_applied(shared, feed);
+            }
+            shared.to_index.set();
             tracing::info!("the view was built again");
+            true
         }
         Err(error) => {
             tracing::error!(%error, "the view cannot be built again; the old one goes on serving");
+            false
         }
     }
 }
 
+fn publish_applied(shared: &Shared, feed: FeedId) {
+    let (mark, root) = {
+        let mut projection = shared.projection.lock();
+        (projection.mark(feed), projection.root(feed))
+    };
+    shared.publish(feed, |progress| {
+        progress.applied = mark.head;
+        progress.root = root;
+        progress.records = mark.live;
+    });
+}
+
 fn index(shared: &Shared) {
+    let mut failed = false;
     loop {
         if shared.stop.load(Ordering::Acquire) {
             return;
@@ -192,11 +208,17 @@ fn index(shared: &Shared) {
             gather(shared);
         }
         match index_once(shared) {
-            Ok(true) => {}
+            Ok(true) => failed = false,
             Ok(false) => shared.to_index.wait(),
+            // Built again once; what fails at once after that waits for the next op instead of spinning.
+            Err(error) if failed => {
+                tracing::error!(%error, "the search index cannot go on");
+                shared.to_index.wait();
+            }
             Err(error) => {
+                failed = true;
                 tracing::error!(%error, "the search index cannot go on and is built again");
-                if let Err(error) = shared.index.clear() {
+                if let Err(error) = shared.clear_index() {
                     tracing::error!(%error, "the search index cannot be emptied");
                     shared.to_index.wait();
                 }
@@ -222,6 +244,7 @@ fn gather(shared: &Shared) {
 
 /// Indexes what the view has beyond the index, up to the limit, and commits. Returns whether there was anything.
 fn index_once(shared: &Shared) -> Result<bool, StoreError> {
+    let _turn = shared.index_turn.lock();
     let mut feeds = BTreeMap::new();
     let mut room = limit::INDEX_OPS_MAX;
     let progress = shared.progress.read().clone();

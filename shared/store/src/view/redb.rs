@@ -20,10 +20,14 @@ const fn definition(table: Table) -> Bytes {
 
 impl Redb {
     pub(super) fn open(file: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let db = Database::builder()
+        let mut db = Database::builder()
             .set_cache_size(usize::try_from(cache_bytes).unwrap_or(usize::MAX))
             .create(file)
             .map_err(StoreError::view)?;
+        // redb trusts its pages once it was closed in order; what rots later is only found by asking.
+        if !db.check_integrity().map_err(StoreError::view)? {
+            return Err(StoreError::view("the file is damaged"));
+        }
         let write = db.begin_write().map_err(StoreError::view)?;
         for table in TABLES {
             write.open_table(definition(table)).map_err(StoreError::view)?;

@@ -1,5 +1,5 @@
-//! The view in sled 0.34. It does not fsync on flush and grows when overwritten; neither matters for a projection that is
-//! rebuilt beside itself when it is bloated.
+//! The view in sled 0.34. It does not fsync on flush and grows when overwritten; neither matters for a projection that
+//! is rebuilt beside itself when it is bloated.
 
 use std::path::{Path, PathBuf};
 

@@ -35,7 +35,10 @@ pub(crate) struct Pen {
 impl Pen {
     pub(crate) fn new(feed: u8) -> Self {
         let feed_id = FeedId::new([feed; 16]);
-        Self { author: Author::new(feed_id, SigningKey::from_bytes(&[feed; 32])), head: Head::EMPTY }
+        Self {
+            author: Author::new(feed_id, SigningKey::from_bytes(&[feed; 32])),
+            head: Head::EMPTY,
+        }
     }
 
     pub(crate) fn write(&mut self, change: Change) -> Op {

@@ -84,6 +84,7 @@ impl SearchPage {
             };
             let link = |number| PageLink {
                 number,
+                label: format!("第 {number} 页"),
                 href: format!("/search?q=a&page={number}"),
                 current: number == 2,
             };
@@ -255,7 +256,10 @@ pub(crate) fn accessibility_faults(html: &Html) -> Vec<String> {
     let ids: Vec<&str> = each(html, "[id]").iter().filter_map(|found| found.attr("id")).collect();
     let distinct: std::collections::BTreeSet<&&str> = ids.iter().collect();
     expect(distinct.len() == ids.len(), format!("4.1.1 ids repeat: {ids:?}"));
-    let levels = each(html, "h1, h2, h3, h4").iter().map(|h| h.value().name().as_bytes()[1]).collect::<Vec<_>>();
+    let levels = each(html, "h1, h2, h3, h4")
+        .iter()
+        .map(|h| h.value().name().as_bytes()[1])
+        .collect::<Vec<_>>();
     expect(levels.first() == Some(&b'1'), "1.3.1 the first heading is not h1".to_owned());
     let steps = levels.windows(2).all(|pair| pair[1] <= pair[0] + 1);
     expect(steps, "1.3.1 a heading level is skipped".to_owned());

@@ -32,20 +32,15 @@ const PAGES_BESIDE: usize = 2;
 pub(crate) struct Frame {
     pub(crate) name: String,
     pub(crate) locale: Locale,
+    pub(crate) css: &'static str,
+    pub(crate) icon: &'static str,
 }
 
 impl Frame {
     pub(crate) fn new(site: &str, locale: Locale) -> Self {
         let name = if site.is_empty() { locale.t("联动", "Liandong") } else { site };
-        Self { name: name.to_owned(), locale }
-    }
-
-    pub(crate) fn css(&self) -> &'static str {
-        asset::css_url()
-    }
-
-    pub(crate) fn icon(&self) -> &'static str {
-        asset::icon_url()
+        let (css, icon) = (asset::css_url(), asset::icon_url());
+        Self { name: name.to_owned(), locale, css, icon }
     }
 }
 
@@ -77,8 +72,9 @@ pub(crate) fn freshness(district: &DistrictView, now_ms: i64, locale: &Locale) -
     let (ago_zh, ago_en) = clock::ago(now_ms, as_of);
     let time = clock::format_shanghai(as_of);
     match district.state {
-        State::InSync => locale
-            .t(format!("{label}，{ago_zh}确认"), format!("{label}, confirmed {ago_en}")),
+        State::InSync => {
+            locale.t(format!("{label}，{ago_zh}确认"), format!("{label}, confirmed {ago_en}"))
+        }
         State::Behind => {
             let lag = district.lag_records;
             locale.t(
@@ -226,6 +222,8 @@ impl HitView {
 #[derive(Debug, Clone)]
 pub(crate) struct PageLink {
     pub(crate) number: usize,
+    /// What a screen reader says: a number alone means little in a list of links.
+    pub(crate) label: String,
     pub(crate) href: String,
     pub(crate) current: bool,
 }
@@ -286,7 +284,7 @@ impl SearchPage {
             pages,
             applied: answer.applied.values().map(|head| head.seq).sum(),
             held: answer.applied.iter().map(held).sum(),
-            frame: Frame::new(&snapshot.site.name(), locale.clone()),
+            frame: Frame::new(&snapshot.site.name(), locale),
             query: query.text,
         })
     }
@@ -299,7 +297,12 @@ fn paging(answer: &SearchAnswer, query: &SearchQuery, page: usize, locale: &Loca
     let href = |number: usize| locale.link(&search_link(&query.text, &query.districts, number));
     let from = page.saturating_sub(PAGES_BESIDE).max(1);
     let numbers = from..=(page + PAGES_BESIDE).min(last);
-    let link = |number| PageLink { number, href: href(number), current: number == page };
+    let link = |number| PageLink {
+        number,
+        label: locale.t(format!("第 {number} 页"), format!("Page {number}")),
+        href: href(number),
+        current: number == page,
+    };
     let pages = if last > 1 { numbers.map(link).collect() } else { Vec::new() };
     let previous = (page > 1).then(|| href((page - 1).min(last)));
     (previous, (page < last).then(|| href(page + 1)), pages)
@@ -308,10 +311,12 @@ fn paging(answer: &SearchAnswer, query: &SearchQuery, page: usize, locale: &Loca
 fn search_link(text: &str, districts: &[DistrictCode], page: usize) -> String {
     let mut link = format!("/search?q={}", encode(text));
     for code in districts {
-        link.push_str(&format!("&district={}", encode(code.as_str())));
+        link.push_str("&district=");
+        link.push_str(&encode(code.as_str()));
     }
     if page > 1 {
-        link.push_str(&format!("&page={page}"));
+        link.push_str("&page=");
+        link.push_str(&page.to_string());
     }
     link
 }
@@ -332,10 +337,12 @@ impl MessagePage {
         let locale = &frame.locale;
         let title = problem.title();
         // Faults of parameters are told one by one; the detail would repeat them.
-        let detail = if problem.errors.is_empty() { problem.detail.clone() } else { <_>::default() };
-        let errors = problem.errors.iter().map(|fault| {
-            locale.t(fault.detail.zh.clone(), fault.detail.en.clone())
-        });
+        let detail =
+            if problem.errors.is_empty() { problem.detail.clone() } else { <_>::default() };
+        let errors = problem
+            .errors
+            .iter()
+            .map(|fault| locale.t(fault.detail.zh.clone(), fault.detail.en.clone()));
         Self {
             status: problem.http_status().as_u16(),
             title: locale.t(title.zh, title.en),

@@ -5,7 +5,9 @@ use axum::{
     http::{Method, Request, StatusCode, header},
 };
 
-use super::fixture::{Answer, BEGIN_MS, City, OPEN, RESTRICTED, SCRIPT, SECRET_TITLE, WITHDRAWN, id};
+use super::fixture::{
+    Answer, BEGIN_MS, City, OPEN, RESTRICTED, SCRIPT, SECRET_TITLE, WITHDRAWN, id,
+};
 
 #[tokio::test]
 async fn a_record_is_told_with_its_district_and_its_signed_content() {
@@ -240,8 +242,7 @@ async fn a_trailing_slash_leads_to_the_address_without_it_and_never_to_another_h
         let Ok(request) = Request::get(uri).body(Body::empty()) else { continue };
         let answer = Answer::of(city.router(), request).await;
         assert_eq!(answer.header(header::LOCATION), location.unwrap_or_default(), "{uri}");
-        let expected =
-            location.map_or(StatusCode::NOT_FOUND, |_| StatusCode::PERMANENT_REDIRECT);
+        let expected = location.map_or(StatusCode::NOT_FOUND, |_| StatusCode::PERMANENT_REDIRECT);
         assert_eq!(answer.status, expected, "{uri}");
     }
 }

@@ -13,9 +13,7 @@ use liandong_core::{
     fold::Tombstone,
     id::{FeedId, Hash, Head, RecordId},
     op::{Author, Change, Op, OpType, Stamp},
-    record::{
-        Distribution, Identifier, Item, Open, Provider, Record, Share, Visibility,
-    },
+    record::{Distribution, Identifier, Item, Open, Provider, Record, Share, Visibility},
 };
 use liandong_store::{Options, Store};
 use scraper::Html;
@@ -26,7 +24,8 @@ use ulid::Ulid;
 use crate::{
     read,
     site::{
-        DistrictStatus, DistrictView, FeedStatus, IndexStatus, Role, Site, State, Status, ViewStatus,
+        DistrictStatus, DistrictView, FeedStatus, IndexStatus, Role, Site, State, Status,
+        ViewStatus,
     },
     telemetry,
 };
@@ -157,7 +156,8 @@ impl City {
         let mut pudong = Pen::new(PUDONG);
         pudong.put(id(OPEN), &parking());
         let attack = "<script>alert('停车')</script>";
-        pudong.put(id(SCRIPT), &record(attack, &format!("摘要 {attack} 结束"), OpenKind::OnRequest));
+        pudong
+            .put(id(SCRIPT), &record(attack, &format!("摘要 {attack} 结束"), OpenKind::OnRequest));
         pudong.put(id(RESTRICTED), &record(SECRET_TITLE, "停车费税收", OpenKind::Closed));
         pudong.put(id(WITHDRAWN), &record("旧停车目录", "已并入新目录", OpenKind::Open));
         pudong.withdraw(id(WITHDRAWN), "已并入公共停车场信息");
@@ -243,10 +243,7 @@ impl Site for City {
                 records: own.records,
                 applied_seq: own.applied.seq,
             },
-            index: IndexStatus {
-                applied_seq: own.indexed.seq,
-                documents: self.store.documents(),
-            },
+            index: IndexStatus { applied_seq: own.indexed.seq, documents: self.store.documents() },
             districts: Some(vec![DistrictStatus {
                 code: "310115".parse().unwrap(),
                 name: "浦东新区".to_owned(),

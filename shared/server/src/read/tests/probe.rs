@@ -32,7 +32,8 @@ async fn the_figures_tell_the_status_and_count_requests() {
     ] {
         assert!(answer.body.lines().any(|found| found == line), "{line} in {}", answer.body);
     }
-    let counted = "liandong_http_requests_total{method=\"GET\",route=\"/api/v1/status\",status=\"200\"}";
+    let counted =
+        "liandong_http_requests_total{method=\"GET\",route=\"/api/v1/status\",status=\"200\"}";
     assert!(answer.body.contains(counted), "{}", answer.body);
     assert!(answer.body.contains("liandong_http_request_seconds_bucket{route=\"/api/v1/status\""));
 }

@@ -1,0 +1,213 @@
+//! Sender and receiver, message by message; the simulation in `tests` runs them through every fault.
+
+use ed25519_dalek::SigningKey;
+use liandong_core::{
+    fold::FOLD_VERSION,
+    id::{FeedId, Hash, Head, InstanceId},
+    link::{Admission, Receiver, ReceiverEffect, Sender, SenderEffect, credit_for},
+    op::{Author, Change, Keys, Op, OpType, SignedOp, Stamp},
+    receipt::Receipt,
+    record::Visibility,
+    wire::{Claim, Credit, Down, Hello, RejectCode, Up, Verdict, Welcome},
+};
+
+const FEED: FeedId = FeedId::new([7; 16]);
+
+fn author(seed: u8) -> Author {
+    Author::new(FEED, SigningKey::from_bytes(&[seed; 32]))
+}
+
+fn ops(seed: u8, count: usize) -> Vec<Op> {
+    let mut head = Head::EMPTY;
+    (0..count)
+        .map(|_| {
+            let change = Change {
+                kind: OpType::RecordPut,
+                subject: Vec::new(),
+                base: None,
+                payload: b"x".to_vec(),
+                visibility: Visibility::Public,
+            };
+            let stamp = Stamp { now_ms: 0, uid: [seed; 16], actor: String::new() };
+            let op = author(7).author(head, change, stamp).unwrap();
+            head = op.head();
+            op
+        })
+        .collect()
+}
+
+fn receipt(head: Head) -> Receipt {
+    Receipt::sign(&author(1), FEED, head, 0)
+}
+
+fn hello(head: Head) -> Hello {
+    Hello {
+        protocol: (1, 1),
+        software: String::new(),
+        feed: FEED,
+        head,
+        instance: InstanceId::new([0; 16]),
+        clock_ms: 0,
+        probes: Vec::new(),
+    }
+}
+
+fn receiver(batches: u32, node: Head) -> Receiver {
+    let mut keys = Keys::default();
+    keys.grant(&author(7).public_key(), 1).unwrap();
+    let admission = Admission { keys, mirror: Head::EMPTY, directory_seq: 0, now_ms: 0 };
+    let mut receiver = Receiver::new(FEED);
+    receiver.set_window(batches);
+    receiver.on_hello(&hello(node), admission, |_| None);
+    receiver.effects();
+    receiver
+}
+
+/// A sender that was welcomed by an empty hub.
+fn sender(local: Head, credit: Credit) -> Sender {
+    let mut sender = Sender::new(FEED, author(1).public_key(), local);
+    sender.on_down(Down::Welcome(Welcome {
+        verdict: Verdict::Extend,
+        mirror: Head::EMPTY,
+        credit,
+        hub_time_ms: 0,
+        directory_seq: 0,
+        explain: String::new(),
+        retry_after_ms: 0,
+    }));
+    sender
+}
+
+fn batch(after: Head, ops: &[Op]) -> Up {
+    Up::Batch { after, ops: ops.iter().map(|op| op.signed.clone()).collect() }
+}
+
+fn rejected(receiver: &mut Receiver) -> Option<RejectCode> {
+    receiver.effects().into_iter().find_map(|effect| match effect {
+        ReceiverEffect::Send(Down::Reject(reject)) => Some(reject.code),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_batch_is_appended_whole_or_refused_whole() {
+    let good = ops(1, 4);
+    let other = ops(2, 4);
+    let mut flipped = good[1].signed.clone();
+    flipped.payload = b"y".to_vec().into();
+    let spoilt: [(&str, Head, Vec<SignedOp>, RejectCode); 4] = [
+        (
+            "a gap",
+            Head::EMPTY,
+            vec![good[0].signed.clone(), good[2].signed.clone()],
+            RejectCode::BadChain,
+        ),
+        (
+            "another history",
+            Head::EMPTY,
+            vec![good[0].signed.clone(), other[1].signed.clone()],
+            RejectCode::BadChain,
+        ),
+        (
+            "a changed payload",
+            Head::EMPTY,
+            vec![good[0].signed.clone(), flipped],
+            RejectCode::Malformed,
+        ),
+        ("after another head", good[1].head(), vec![good[2].signed.clone()], RejectCode::BadChain),
+    ];
+    for (name, after, ops, code) in spoilt {
+        let mut receiver = receiver(2, good[3].head());
+        receiver.on_up(Up::Batch { after, ops });
+        assert_eq!(rejected(&mut receiver), Some(code), "{name}");
+        assert!(receiver.closed(), "{name}");
+    }
+    let mut receiver = receiver(2, good[3].head());
+    receiver.on_up(batch(Head::EMPTY, &good));
+    let append = ReceiverEffect::Append { after: Head::EMPTY, ops: good };
+    assert_eq!(receiver.effects(), [append]);
+}
+
+#[test]
+fn a_node_that_waits_for_credit_is_told_when_there_is_some() {
+    let ops = ops(1, 3);
+    let mut receiver = receiver(0, ops[2].head());
+    let mut sender = sender(ops[2].head(), credit_for(0));
+    let reads = |sender: &mut Sender| {
+        sender.effects().iter().any(|effect| matches!(effect, SenderEffect::Read { .. }))
+    };
+    assert!(!reads(&mut sender), "nothing may be sent");
+    receiver.set_window(1);
+    let effects = receiver.effects();
+    let [ReceiverEffect::Send(ack)] = effects.as_slice() else { panic!("{effects:?}") };
+    sender.on_down(ack.clone());
+    assert!(reads(&mut sender));
+    receiver.set_window(0);
+    assert_eq!(receiver.effects(), [], "less is said with the next message");
+}
+
+#[test]
+fn a_receipt_for_another_op_than_the_one_sent_is_a_fork() {
+    let (own, other) = (ops(1, 3), ops(2, 3));
+    let cases = [
+        ("ours", receipt(own[2].head()), None),
+        ("another op", receipt(other[2].head()), Some(true)),
+        ("more than was sent", receipt(Head { seq: 4, hash: Hash::ZERO }), Some(false)),
+        ("of another hub", Receipt::sign(&author(2), FEED, own[2].head(), 0), Some(false)),
+        (
+            "for another feed",
+            Receipt::sign(&author(1), FeedId::new([8; 16]), own[2].head(), 0),
+            Some(false),
+        ),
+    ];
+    for (name, receipt, closes) in cases {
+        let mut sender = sender(own[2].head(), credit_for(1));
+        sender.on_ops(own.clone());
+        sender.effects();
+        sender.on_down(Down::Ack {
+            receipt: Some(receipt),
+            credit: credit_for(1),
+            outcomes: Vec::new(),
+        });
+        let closed = sender.effects().into_iter().find_map(|effect| match effect {
+            SenderEffect::Close { frozen, .. } => Some(frozen),
+            _ => None,
+        });
+        assert_eq!(closed, closes, "{name}");
+        assert_eq!(sender.acked().seq, if closes.is_none() { 3 } else { 0 }, "{name}");
+    }
+}
+
+#[test]
+fn roots_are_compared_at_the_same_position_and_by_the_same_rules_only() {
+    let root = Hash::of(&[b"root"]);
+    let cases = [
+        ("equal", 3, FOLD_VERSION, root, "seen"),
+        ("unequal", 3, FOLD_VERSION, Hash::ZERO, "mismatch"),
+        ("unequal by other rules", 3, FOLD_VERSION + 1, Hash::ZERO, "nothing"),
+        ("of an earlier position", 2, FOLD_VERSION, Hash::ZERO, "nothing"),
+        ("of a later position", 4, FOLD_VERSION, Hash::ZERO, "nothing"),
+    ];
+    for (name, seq, fold_version, claimed, expected) in cases {
+        let mut receiver = receiver(1, Head::EMPTY);
+        receiver.on_up(Up::Claim(Claim { seq, fold_version, root: claimed, records: 1 }));
+        receiver.on_applied(3, root, 1, Vec::new(), 0);
+        let said = receiver.effects().iter().find_map(|effect| match effect {
+            ReceiverEffect::Send(Down::ClaimSeen { .. }) => Some("seen"),
+            ReceiverEffect::Send(Down::Mismatch { .. }) => Some("mismatch"),
+            _ => None,
+        });
+        assert_eq!(said.unwrap_or("nothing"), expected, "{name}");
+    }
+}
+
+#[test]
+fn more_in_flight_than_was_ever_granted_ends_the_stream() {
+    let ops = ops(1, 600);
+    let mut receiver = receiver(2, ops[599].head());
+    receiver.on_up(batch(Head::EMPTY, &ops[..256]));
+    receiver.on_up(batch(ops[255].head(), &ops[256..512]));
+    assert_eq!(rejected(&mut receiver), None);
+    receiver.on_up(batch(ops[511].head(), &ops[512..513]));
+    assert_eq!(rejected(&mut receiver), Some(RejectCode::OutOfCredit));
+}
