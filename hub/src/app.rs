@@ -20,7 +20,7 @@ use liandong_server::{
     output::{Exit, Explain, Failure},
     tls::{ServerTls, TlsError},
 };
-use liandong_store::{EngineKind, Options, OwnFeed, Store, StoreError, Turn, WriteError};
+use liandong_store::{EngineKind, Options, OwnFeed, Store, StoreError, WriteError};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{config::Config, link::Links};
@@ -75,7 +75,9 @@ impl Explain for AppError {
                 let (zh, en) = text.split_once(" / ").unwrap_or((&text, &text));
                 Failure::new("store", Exit::Error, zh, en)
             }
-            Self::Write(error) => Failure::new("store", Exit::Error, error.to_string(), error.to_string()),
+            Self::Write(error) => {
+                Failure::new("store", Exit::Error, error.to_string(), error.to_string())
+            }
         }
     }
 }
@@ -148,7 +150,8 @@ impl App {
         let store = Store::open(options)?;
         let own = OwnFeed::new(author);
         store.open_feed(own.feed())?;
-        let directory = fold_directory(&store, own.feed())?;
+        let mut directory = Directory::default();
+        fold_directory(&store, own.feed(), &mut directory)?;
         for feed in directory.feeds.keys() {
             store.open_feed(*feed)?;
         }
@@ -186,23 +189,24 @@ impl App {
         decide: impl FnOnce(&Directory) -> Result<Vec<Change>, AppError>,
     ) -> Result<(), AppError> {
         let mut turn = self.own.turn(&self.store).await;
+        // An earlier caller may have gone away after its ops were durable and before they were folded.
+        self.catch_up()?;
         let changes = decide(&self.directory())?;
-        self.write(&mut turn, changes, actor).await
+        turn.write(changes, || keys::stamp(actor)).await?;
+        self.catch_up()
     }
 
-    async fn write(
-        &self,
-        turn: &mut Turn<'_>,
-        changes: Vec<Change>,
-        actor: &str,
-    ) -> Result<(), AppError> {
-        let ops = turn.write(changes, || keys::stamp(actor)).await?;
+    /// Folds what the own feed holds beyond the directory.
+    fn catch_up(&self) -> Result<(), AppError> {
         let mut directory = Directory::clone(&self.directory());
-        apply(&mut directory, &ops);
-        for feed in directory.feeds.keys() {
-            self.store.open_feed(*feed)?;
+        let before = directory.seq;
+        fold_directory(&self.store, self.own.feed(), &mut directory)?;
+        if directory.seq > before {
+            for feed in directory.feeds.keys() {
+                self.store.open_feed(*feed)?;
+            }
+            self.directory.send_replace(Arc::new(directory));
         }
-        self.directory.send_replace(Arc::new(directory));
         Ok(())
     }
 
@@ -251,15 +255,17 @@ fn server_tls(authority: &Authority, config: &Config) -> Result<ServerTls, AppEr
     Ok(ServerTls::new(authority.ca_der(), &certificate, &key)?)
 }
 
-fn fold_directory(store: &Store, feed: FeedId) -> Result<Directory, StoreError> {
-    let mut directory = Directory::default();
+fn fold_directory(
+    store: &Store,
+    feed: FeedId,
+    directory: &mut Directory,
+) -> Result<(), StoreError> {
     loop {
-        let ops =
-            store.ops(feed, directory.seq, limit::BATCH_OPS_MAX, limit::BATCH_BYTES_MAX)?;
+        let ops = store.ops(feed, directory.seq, limit::BATCH_OPS_MAX, limit::BATCH_BYTES_MAX)?;
         if ops.is_empty() {
-            return Ok(directory);
+            return Ok(());
         }
-        apply(&mut directory, &ops);
+        apply(directory, &ops);
     }
 }
 

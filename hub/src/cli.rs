@@ -3,7 +3,7 @@
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use liandong_core::{id::DistrictCode, limit};
+use liandong_core::{id::DistrictCode, limit, wire::Verdict};
 use liandong_server::{
     admin::AdminError,
     clock, command,
@@ -180,7 +180,11 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
     show(&command, answer, output)
 }
 
-async fn run(dir: &std::path::Path, command: &Command, output: Output) -> Result<Value, AdminError> {
+async fn run(
+    dir: &std::path::Path,
+    command: &Command,
+    output: Output,
+) -> Result<Value, AdminError> {
     command::run(dir, output, command, |progress| async move {
         let app = Arc::new(open(dir)?);
         app.run(command.clone(), progress).await
@@ -208,7 +212,8 @@ fn initialise(dir: &std::path::Path, init: &Init, output: Output) -> Result<Exit
     } else {
         output.line(&format!("已在 {} 建立市级中心 / the hub was made", dir.display()));
         output.line(&format!("CA 指纹 / CA fingerprint: {}", authority.fingerprint()));
-        output.line("下一步 / next: liandong-hub serve；liandong-hub district add --code … --name …");
+        output
+            .line("下一步 / next: liandong-hub serve；liandong-hub district add --code … --name …");
     }
     Ok(Exit::Ok)
 }
@@ -240,7 +245,9 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
             output.line(&format!("CA 指纹 / CA fingerprint: {}", added.ca_fingerprint));
             output.line("在区节点运行 / at the district: liandong-node init --join <口令>");
         }
-        Command::DistrictSuspend { code, .. } => output.line(&format!("已暂停 / suspended: {code}")),
+        Command::DistrictSuspend { code, .. } => {
+            output.line(&format!("已暂停 / suspended: {code}"));
+        }
         Command::DistrictResume { code } => output.line(&format!("已恢复 / resumed: {code}")),
         Command::Status => show_status(&command::read(answer)?, output),
         Command::Search { .. } => show_hits(&command::read(answer)?, output),
@@ -291,14 +298,26 @@ fn show_status(status: &Status, output: Output) {
             ]
         })
         .collect();
-    let header =
-        ["代码", "区 District", "状态 State", "目录", "序号", "待传", "隔离", "最近联系", "根 Root"];
+    let header = [
+        "代码",
+        "区 District",
+        "状态 State",
+        "目录",
+        "序号",
+        "待传",
+        "隔离",
+        "最近联系",
+        "根 Root",
+    ];
     output.table(&header, &rows);
     for district in status.districts.iter().flatten() {
-        let told = matches!(
-            district.state,
-            State::Rollback | State::Fork | State::Diverged | State::Suspended | State::Refused
-        );
+        // A copy of the node may be frozen while the node itself is in sync.
+        let frozen = [Verdict::Rollback, Verdict::Fork].map(|verdict| Some(verdict.name()));
+        let told = frozen.contains(&district.verdict.as_deref())
+            || matches!(
+                district.state,
+                State::Rollback | State::Fork | State::Diverged | State::Suspended | State::Refused
+            );
         if let Some(explain) = district.explain.as_ref().filter(|_| told) {
             output.line(&format!("{}：{explain}", district.name));
         }
@@ -320,7 +339,10 @@ fn show_hits(result: &SearchResult, output: Output) {
             ]
         })
         .collect();
-    output.table(&["标题 Title", "提供方 Provider", "区 District", "时效 Freshness", "编号 Id"], &rows);
+    output.table(
+        &["标题 Title", "提供方 Provider", "区 District", "时效 Freshness", "编号 Id"],
+        &rows,
+    );
     output.line(&format!("共 {} 条 / {} in all", result.total, result.total));
 }
 

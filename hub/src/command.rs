@@ -158,7 +158,8 @@ impl App {
             ));
         }
         let secret = JoinToken::random_secret();
-        let expires_ms = clock::now_ms() + i64::try_from(ttl_secs).unwrap_or(i64::MAX / 2_000) * 1000;
+        let expires_ms =
+            clock::now_ms() + i64::try_from(ttl_secs).unwrap_or(i64::MAX / 2_000) * 1000;
         let token = Token { hash: receipt::token_hash(&secret), code: code.clone(), expires_ms };
         let decided = self.decide(ACTOR, |directory| {
             Ok(match &name {
@@ -234,7 +235,9 @@ impl App {
                 title: record.title,
                 provider: record.provider.name,
                 district: district.map(|district| district.name.clone()).unwrap_or_default(),
-                state: district.map(|district| district.state.name().to_owned()).unwrap_or_default(),
+                state: district
+                    .map(|district| district.state.name().to_owned())
+                    .unwrap_or_default(),
                 as_of_ms: district.and_then(|district| district.as_of_ms),
             });
         }

@@ -66,12 +66,7 @@ impl Config {
         config.view.validate()?;
         config.log.validate()?;
         let ttl = config.certificates.ttl_secs;
-        in_range(
-            (10..=31_536_000).contains(&ttl),
-            "certificates.ttl_secs",
-            &ttl,
-            "10..=31536000",
-        )?;
+        in_range((10..=31_536_000).contains(&ttl), "certificates.ttl_secs", &ttl, "10..=31536000")?;
         Ok(config)
     }
 }

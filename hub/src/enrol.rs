@@ -57,13 +57,8 @@ fn malformed(what: &str) -> Status {
 impl Enrol {
     fn certify(&self, feed: FeedId, csr: &[u8]) -> Result<(Vec<u8>, CertBind), AppError> {
         let ttl = self.app.config.certificates.ttl_secs;
-        let der = self.app.authority.issue_client(
-            csr,
-            &feed.to_string(),
-            &[],
-            ttl,
-            clock::now_ms(),
-        )?;
+        let der =
+            self.app.authority.issue_client(csr, &feed.to_string(), &[], ttl, clock::now_ms())?;
         let not_after_ms = CertInfo::parse(&der)?.not_after_ms;
         let bind = CertBind { feed, fingerprint: Hash::new(fingerprint(&der)), not_after_ms };
         Ok((der, bind))
@@ -84,11 +79,22 @@ impl Enrol {
         let mut certificate = Vec::new();
         let mut joined = None;
         let decided = self.app.decide("enrolment", |directory| {
-            let district = directory.redeem(token, clock::now_ms())?.clone();
+            // The first answer may have been lost on the way: whoever holds the feed's key may ask again.
+            let again = directory.joined_with(token) == Some(feed)
+                && directory.entry(feed)?.public_key == Some(key);
+            let district = match directory.district_of(feed).filter(|_| again) {
+                Some(district) => district.clone(),
+                None => directory.redeem(token, clock::now_ms())?.clone(),
+            };
             if !verify_detached(&key, &proof, &request.proof) {
                 return Err(Refusal::BadProof.into());
             }
             let (der, bind) = self.certify(feed, &request.csr_der)?;
+            if again {
+                certificate = der;
+                joined = Some(district);
+                return Ok(directory.bind(&bind)?);
+            }
             let grant = FeedGrant { feed, code: district.code.clone(), token, instance };
             let key = KeyGrant { feed, public_key: Hash::new(key), from_seq: 1 };
             let changes = directory.join(&grant, &key, &bind, clock::now_ms())?;
@@ -110,22 +116,8 @@ impl Enrol {
     }
 }
 
-#[tonic::async_trait]
-impl Enrolment for Enrol {
-    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
-        let from = request.remote_addr();
-        match self.admit(request.get_ref()).await {
-            Ok(reply) => Ok(Response::new(reply)),
-            Err(status) => {
-                tracing::warn!(?from, reason = status.message(), "a node may not join");
-                Err(status)
-            }
-        }
-    }
-
-    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {
-        let peer = Peer::of(&request)?;
-        let request = request.into_inner();
+impl Enrol {
+    async fn certify_again(&self, peer: Peer, request: &RenewRequest) -> Result<Vec<u8>, Status> {
         let mut certificate = Vec::new();
         let decided = self.app.decide("enrolment", |directory| {
             let entry = directory.admit(peer.feed, peer.feed, peer.fingerprint)?;
@@ -140,6 +132,32 @@ impl Enrolment for Enrol {
             Ok(directory.bind(&bind)?)
         });
         decided.await.map_err(|error| status(&error))?;
+        Ok(certificate)
+    }
+}
+
+#[tonic::async_trait]
+impl Enrolment for Enrol {
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
+        let from = request.remote_addr();
+        let (enrol, request) = (self.clone(), request.into_inner());
+        // A caller that goes away must not stop half-way what it asked for.
+        let admitted = tokio::spawn(async move { enrol.admit(&request).await });
+        match admitted.await.unwrap_or_else(|gone| Err(Status::internal(gone.to_string()))) {
+            Ok(reply) => Ok(Response::new(reply)),
+            Err(status) => {
+                tracing::warn!(?from, reason = status.message(), "a node may not join");
+                Err(status)
+            }
+        }
+    }
+
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewReply>, Status> {
+        let peer = Peer::of(&request)?;
+        let (enrol, request) = (self.clone(), request.into_inner());
+        let renewed = tokio::spawn(async move { enrol.certify_again(peer, &request).await });
+        let certificate =
+            renewed.await.unwrap_or_else(|gone| Err(Status::internal(gone.to_string())))?;
         tracing::info!(feed = %peer.feed, "a certificate was renewed");
         Ok(Response::new(RenewReply { certificate_der: certificate.into() }))
     }

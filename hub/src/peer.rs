@@ -26,7 +26,9 @@ impl Peer {
         };
         let unusable = |why: String| {
             tracing::warn!(%why, "a client certificate without a feed was refused");
-            Status::unauthenticated(format!("客户端证书不属于任何节点：{why} / the certificate names no feed"))
+            Status::unauthenticated(format!(
+                "客户端证书不属于任何节点：{why} / the certificate names no feed"
+            ))
         };
         let info = CertInfo::parse(certificate).map_err(|error| unusable(error.to_string()))?;
         let feed = info.feed.ok_or_else(|| unusable(info.subject))?;

@@ -1,6 +1,10 @@
 //! Receiving feeds: carries out what the core's receiver decides, one task a stream.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{FutureExt as _, Stream, future::BoxFuture};
 use liandong_core::{
@@ -14,7 +18,10 @@ use liandong_core::{
 use liandong_proto::sync::{PushDown, PushUp, feed_sync_server::FeedSync};
 use liandong_server::clock;
 use liandong_store::{Appended, StoreError};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, watch},
+    time::Instant,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -56,11 +63,13 @@ struct PushStream {
     stop: watch::Receiver<bool>,
     /// Appends under way, oldest first.
     appends: VecDeque<Appended>,
-    /// Outcomes are told up to here.
-    told_seq: u64,
+    /// Outcomes are told up to here; nothing yet on this stream.
+    told: Option<u64>,
     newest: Option<(u64, watch::Receiver<u64>)>,
     bulk: Option<OwnedSemaphorePermit>,
     hello: Option<Hello>,
+    /// When the node last said anything.
+    heard: Instant,
 }
 
 enum Event {
@@ -88,10 +97,11 @@ impl PushStream {
             down,
             stop,
             appends: VecDeque::new(),
-            told_seq: 0,
+            told: None,
             newest: None,
             bulk: None,
             hello: None,
+            heard: Instant::now(),
         }
     }
 
@@ -123,7 +133,9 @@ impl PushStream {
             Some((_, changes)) => changes.changed().boxed(),
             None => std::future::pending().boxed(),
         };
-        let silence = tokio::time::sleep(Duration::from_millis(limit::SILENCE_MS));
+        // Counted from the node's last message: what other feeds do is no sign of life of this one.
+        let silent_at = self.heard + Duration::from_millis(limit::SILENCE_MS);
+        let silence = tokio::time::sleep_until(silent_at);
         tokio::select! {
             _ = self.stop.wait_for(|stop| *stop) => Event::Stop,
             done = durable => {
@@ -165,6 +177,7 @@ impl PushStream {
     }
 
     fn on_up(&mut self, up: PushUp) {
+        self.heard = Instant::now();
         let up = match Up::try_from(up) {
             Ok(up) => up,
             Err(fault) => {
@@ -176,17 +189,13 @@ impl PushStream {
         match up {
             Up::Hello(hello) => self.on_hello(hello, now_ms),
             Up::Claim(claim) => {
-                self.app.links.update(self.feed, |link| link.node_seq = claim.seq);
+                if self.newest.is_some() {
+                    self.app.links.update(self.feed, |link| link.node_seq = claim.seq);
+                }
                 self.receiver.on_up(Up::Claim(claim));
                 self.on_progress();
             }
             batch @ Up::Batch { .. } => {
-                if let Up::Batch { after, ops } = &batch {
-                    let seq = after.seq + ops.len() as u64;
-                    self.app.links.update(self.feed, |link| {
-                        link.node_seq = link.node_seq.max(seq);
-                    });
-                }
                 // Some hundred signatures are checked: milliseconds of computing.
                 tokio::task::block_in_place(|| self.receiver.on_up(batch));
             }
@@ -208,12 +217,8 @@ impl PushStream {
                 return self.receiver.fence(mirror, refusal.to_string(), now_ms);
             }
         };
-        let admission = Admission {
-            keys: entry.keys.clone(),
-            mirror,
-            directory_seq: directory.seq,
-            now_ms,
-        };
+        let admission =
+            Admission { keys: entry.keys.clone(), mirror, directory_seq: directory.seq, now_ms };
         if hello.head.seq.saturating_sub(mirror.seq) > limit::BULK_ABOVE_OPS {
             self.bulk = Arc::clone(&self.app.bulk).try_acquire_owned().ok();
             let window = if self.bulk.is_some() { limit::BATCHES_IN_FLIGHT_MAX } else { 1 };
@@ -241,14 +246,15 @@ impl PushStream {
         let goes_on = matches!(verdict, Verdict::InSync | Verdict::Extend);
         if goes_on {
             self.newest = Some(self.app.links.take_over(self.feed));
-            self.told_seq = 0;
+            self.told = None;
         }
         tracing::info!(feed = %self.feed, verdict = verdict.name(), node = %hello.head, "handshake");
         self.app.links.update(self.feed, |link| {
             link.verdict = Some(verdict);
             explain.clone_into(&mut link.explain);
-            link.node_seq = hello.head.seq;
             if goes_on {
+                // Where a refused copy stands says nothing of the node that goes on.
+                link.node_seq = hello.head.seq;
                 link.connected += 1;
                 link.diverged = false;
                 link.alarm = link.alarm.filter(|(instance, _)| *instance != hello.instance);
@@ -282,38 +288,40 @@ impl PushStream {
             return;
         }
         let Some(progress) = self.app.store.feed(self.feed) else { return };
-        let outcomes = self.outcomes_up_to(progress.applied.seq);
-        let now_ms = clock::now_ms();
         let (seq, root) = (progress.applied.seq, progress.root);
-        self.receiver.on_applied(seq, root, progress.records, outcomes, now_ms);
+        loop {
+            let outcomes = self.outcomes_up_to(seq);
+            let now_ms = clock::now_ms();
+            self.receiver.on_applied(seq, root, progress.records, outcomes, now_ms);
+            if self.told >= Some(seq) {
+                break;
+            }
+        }
     }
 
+    /// What became of the ops up to `applied` that were not told yet, at most one message full; `told` says how far it
+    /// goes. On connecting only what failed is told again; later every op is answered for.
     fn outcomes_up_to(&mut self, applied: u64) -> Vec<OpOutcome> {
-        let first = self.told_seq == 0;
-        if applied <= self.told_seq && !first {
-            return Vec::new();
+        let from = self.told.unwrap_or(0);
+        let to = applied.min(from.saturating_add(limit::OUTCOMES_MAX as u64));
+        let failed = self.app.store.outcomes(self.feed, from, limit::OUTCOMES_MAX);
+        let mut failed = failed.unwrap_or_else(|error| {
+            tracing::error!(feed = %self.feed, %error, "outcomes cannot be read");
+            Vec::new()
+        });
+        if self.told.is_none() {
+            self.told = Some(applied);
+            failed.retain(|(seq, _)| *seq <= applied);
+            return failed.into_iter().map(|(seq, outcome)| OpOutcome { seq, outcome }).collect();
         }
-        let failed = self.app.store.outcomes(self.feed, self.told_seq, limit::OUTCOMES_MAX);
-        let failed = failed.unwrap_or_default();
-        let mut outcomes: Vec<OpOutcome> = failed
-            .into_iter()
-            .filter(|(seq, _)| *seq <= applied)
-            .map(|(seq, outcome)| OpOutcome { seq, outcome })
-            .collect();
-        // On connecting only what failed is told again; later every op is answered for.
-        if !first {
-            let from = (self.told_seq + 1).max(applied.saturating_sub(limit::OUTCOMES_MAX as u64));
-            let known: Vec<u64> = outcomes.iter().map(|outcome| outcome.seq).collect();
-            outcomes.extend(
-                (from..=applied)
-                    .filter(|seq| !known.contains(seq))
-                    .map(|seq| OpOutcome { seq, outcome: Outcome::Materialised }),
-            );
-            outcomes.sort_by_key(|outcome| outcome.seq);
-            outcomes.truncate(limit::OUTCOMES_MAX);
-        }
-        self.told_seq = applied.max(1);
-        outcomes
+        self.told = Some(to);
+        let failed: BTreeMap<u64, Outcome> = failed.into_iter().collect();
+        (from + 1..=to)
+            .map(|seq| {
+                let outcome = failed.get(&seq).cloned().unwrap_or(Outcome::Materialised);
+                OpOutcome { seq, outcome }
+            })
+            .collect()
     }
 
     /// Carries out what the receiver left. Returns whether the stream goes on.
@@ -330,8 +338,9 @@ impl PushStream {
                 ReceiverEffect::Append { after, ops } => {
                     let store = &self.app.store;
                     let feed = self.feed;
-                    let append =
-                        tokio::task::block_in_place(|| store.append(feed, after, ops));
+                    let seq = after.seq + ops.len() as u64;
+                    self.app.links.update(feed, |link| link.node_seq = link.node_seq.max(seq));
+                    let append = tokio::task::block_in_place(|| store.append(feed, after, ops));
                     self.appends.push_back(append);
                 }
                 ReceiverEffect::Alarm(verdict, explain) => {

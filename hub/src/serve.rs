@@ -2,9 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use liandong_proto::sync::{
-    enrolment_server::EnrolmentServer, feed_sync_server::FeedSyncServer,
-};
+use liandong_proto::sync::{enrolment_server::EnrolmentServer, feed_sync_server::FeedSyncServer};
 use liandong_server::{
     admin, command, grpc, listen,
     output::{Exit, Failure},
@@ -87,7 +85,8 @@ async fn serve_grpc(
     let sync = FeedSyncServer::new(receive)
         .accept_compressed(CompressionEncoding::Zstd)
         .max_decoding_message_size(bytes);
-    let enrol = EnrolmentServer::new(Enrol { app: Arc::clone(&app) }).max_decoding_message_size(bytes);
+    let enrol =
+        EnrolmentServer::new(Enrol { app: Arc::clone(&app) }).max_decoding_message_size(bytes);
     let mut routes = grpc::health_and_reflection();
     routes.add_service(sync).add_service(enrol).add_service(grpc::catalog_service(site));
     let incoming = listen::incoming(listener, app.tls.clone());

@@ -9,8 +9,8 @@ use liandong_core::{
 };
 use liandong_server::{
     admin::{Lock, Locked},
-    config::{ConfigError, Engine},
-    identity::{Anchor, CertInfo, IdentityError, certificate_der},
+    config::{ConfigError, Engine, write_private},
+    identity::{Anchor, CertInfo, IdentityError, certificate_der, certificate_pem},
     keys,
     output::{Exit, Explain, Failure},
     tls::{ClientTls, ConnectError, ServerTls, TlsError},
@@ -23,10 +23,8 @@ use crate::{config::Config, import::ReadError, link::SharedLink};
 pub const KEYS_DIR: &str = "keys";
 /// Below the node's directory: journal, view and index.
 pub const DATA_DIR: &str = "data";
-/// In the keys directory: the TLS key.
-pub const TLS_KEY_FILE: &str = "tls.pem";
-/// In the keys directory: the certificate.
-pub const CERTIFICATE_FILE: &str = "certificate.pem";
+/// In the keys directory: the TLS key and its certificate, one file so that a crash never leaves one without the other.
+pub const TLS_FILE: &str = "tls.pem";
 
 /// Why the node cannot start or carry out a command.
 #[derive(Debug, thiserror::Error)]
@@ -94,7 +92,9 @@ impl Explain for AppError {
             Self::Told(failure) => failure.clone(),
             Self::Refused(_) => both("refused_by_hub", Exit::Error, &text),
             Self::Store(_) => both("store", Exit::Error, &text),
-            Self::Op(_) => Failure::new("too_large", Exit::Validation, format!("内容过大：{text}"), text),
+            Self::Op(_) => {
+                Failure::new("too_large", Exit::Validation, format!("内容过大：{text}"), text)
+            }
             Self::Decide(Refusal::NotFound(_)) => both("not_found", Exit::Error, &text),
             Self::Decide(_) => both("conflict", Exit::Conflict, &text),
             Self::Read(error) => {
@@ -191,11 +191,18 @@ fn not_joined(dir: &Path) -> Failure {
 
 /// Certificate (DER) and TLS key (PEM) on disk.
 pub(crate) fn read_certificate(dir: &Path) -> Result<(Vec<u8>, String), AppError> {
-    let read = |name: &str| {
-        let path = dir.join(KEYS_DIR).join(name);
-        std::fs::read_to_string(&path).map_err(|source| IdentityError::File { path, source })
-    };
-    Ok((certificate_der(&read(CERTIFICATE_FILE)?)?, read(TLS_KEY_FILE)?))
+    let path = dir.join(KEYS_DIR).join(TLS_FILE);
+    let both =
+        std::fs::read_to_string(&path).map_err(|source| IdentityError::File { path, source })?;
+    Ok((certificate_der(&both)?, both))
+}
+
+/// Keeps a TLS key with its certificate, whole or not at all.
+pub(crate) fn write_certificate(dir: &Path, der: &[u8], key_pem: &str) -> Result<(), AppError> {
+    let path = dir.join(KEYS_DIR).join(TLS_FILE);
+    let both = format!("{key_pem}{}", certificate_pem(der));
+    write_private(&path, both.as_bytes())
+        .map_err(|source| IdentityError::File { path, source }.into())
 }
 
 fn mapping(config: &Config) -> Result<Mapping, AppError> {
@@ -208,7 +215,8 @@ fn mapping(config: &Config) -> Result<Mapping, AppError> {
             format!("the table {} cannot be used: {why}", path.display()),
         )
     };
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|why| bad(path, why.to_string()));
+    let read =
+        |path: &Path| std::fs::read_to_string(path).map_err(|why| bad(path, why.to_string()));
     if let Some(path) = &config.import.labels {
         let text = read(path)?;
         mapping = mapping.with_labels_csv(&text).map_err(|why| bad(path, why.to_string()))?;

@@ -172,7 +172,7 @@ enum RecordSub {
         /// 修改这一条；不填则新建 / Change this one; a new one without
         #[arg(long)]
         id: Option<RecordId>,
-        /// 读到的版本（op_hash），已被他人修改则拒绝 / Refuse if it is no longer this version
+        /// `读到的版本（op_hash），已被他人修改则拒绝` / Refuse if it is no longer this version
         #[arg(long)]
         expect: Option<Hash>,
     },
@@ -308,8 +308,10 @@ fn open(dir: &Path) -> Result<App, AppError> {
 
 async fn initialise(dir: &Path, init: &Init, output: Output) -> Result<Exit, AppError> {
     let text = if init.join == "-" { read_text(Path::new("-"))? } else { init.join.clone() };
-    let token: JoinToken =
-        text.trim().parse().map_err(|error: liandong_server::identity::TokenError| error.explain())?;
+    let token: JoinToken = text
+        .trim()
+        .parse()
+        .map_err(|error: liandong_server::identity::TokenError| error.explain())?;
     let addresses = Addresses { http: init.http, grpc: init.grpc };
     let config = join::join(dir, &token, addresses).await?;
     if output.is_json() {
@@ -317,7 +319,10 @@ async fn initialise(dir: &Path, init: &Init, output: Output) -> Result<Exit, App
             "dir": dir, "code": config.node.code, "name": config.node.name, "hub": config.hub.url,
         }));
     }
-    output.line(&format!("{}（{}）已加入 {} / joined", config.node.name, config.node.code, config.hub.url));
+    output.line(&format!(
+        "{}（{}）已加入 {} / joined",
+        config.node.name, config.node.code, config.hub.url
+    ));
     output.line("下一步 / next: liandong-node serve；liandong-node import 目录.xlsx");
     Ok(Exit::Ok)
 }
@@ -375,7 +380,12 @@ fn spool(file: &Path) -> Result<(PathBuf, Option<Spooled>), AppError> {
         .read_to_end(&mut bytes)
         .and_then(|_size| liandong_server::config::write_private(&path, &bytes))
         .map_err(|error| {
-            Failure::new("cannot_read", Exit::Error, format!("无法读取标准输入：{error}"), error.to_string())
+            Failure::new(
+                "cannot_read",
+                Exit::Error,
+                format!("无法读取标准输入：{error}"),
+                error.to_string(),
+            )
         })?;
     Ok((path.clone(), Some(Spooled(path))))
 }
@@ -409,10 +419,8 @@ fn show_report(file: &Path, report: &Report, output: Output) {
         ("文件中缺少 missing", report.missing),
         ("已撤回 deleted", report.deleted),
     ];
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|(what, count)| vec![(*what).to_owned(), count.to_string()])
-        .collect();
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|(what, count)| vec![(*what).to_owned(), count.to_string()]).collect();
     output.table(&["", "行 rows"], &rows);
     for row in &report.rejected {
         output.line(&format!(

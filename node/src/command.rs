@@ -158,7 +158,7 @@ impl App {
                 let read = import::ReadOptions { format, encoding, sheet, header_row: None };
                 let table = tokio::task::block_in_place(|| import::read(&file, &read))?;
                 tracing::info!(file = %import::plan::describe(&table.source), rows = table.rows.len(), "import");
-                let (report, lines) = self.import(table, &options, &progress).await?;
+                let (report, lines, refused) = self.import(table, &options, &progress).await?;
                 if let Some(path) = error_sheet {
                     import::write_error_sheet(&path, &lines).map_err(|error| {
                         AdminError::new(
@@ -169,7 +169,7 @@ impl App {
                         )
                     })?;
                 }
-                answer(&report)
+                refused.map_or_else(|| answer(&report), Err)
             }
             Command::List { after, limit, all } => {
                 let filter = Filter { live_only: !all, ..Filter::default() };

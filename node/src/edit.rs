@@ -167,7 +167,9 @@ fn refused(faults: &[Fault]) -> Failure {
     let english: Vec<String> = faults
         .iter()
         .filter(|fault| fault.severity == validate::Severity::Error)
-        .map(|fault| format!("[{}] {}: {}. {}", fault.rule, fault.field, fault.message.en, fault.remedy.en))
+        .map(|fault| {
+            format!("[{}] {}: {}. {}", fault.rule, fault.field, fault.message.en, fault.remedy.en)
+        })
         .collect();
     Failure::new("invalid", Exit::Validation, lines.join("\n"), english.join("\n"))
         .detail(serde_json::to_value(faults).unwrap_or_default())

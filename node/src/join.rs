@@ -7,7 +7,7 @@ use liandong_proto::sync::{JoinReply, JoinRequest, enrolment_client::EnrolmentCl
 use liandong_server::{
     admin::Lock,
     clock,
-    config::{Grpc, Http, Log, Retry, View, write_private},
+    config::{Grpc, Http, Log, Retry, View},
     identity::{self, Anchor, IdentityError, JoinToken, certificate_pem},
     keys,
     output::{Exit, Explain as _, Failure},
@@ -15,7 +15,7 @@ use liandong_server::{
 };
 
 use crate::{
-    app::{AppError, CERTIFICATE_FILE, DATA_DIR, KEYS_DIR, TLS_KEY_FILE},
+    app::{AppError, DATA_DIR, KEYS_DIR, write_certificate},
     config::{self, Config},
 };
 
@@ -66,12 +66,7 @@ pub(crate) async fn join(
         ));
     }
     let config = configuration(token, &reply, addresses)?;
-    let write = |name: &str, bytes: &[u8]| {
-        let path = keys_dir.join(name);
-        write_private(&path, bytes).map_err(|source| IdentityError::File { path, source })
-    };
-    write(TLS_KEY_FILE, tls_key.as_bytes())?;
-    write(CERTIFICATE_FILE, certificate_pem(&reply.certificate_der).as_bytes())?;
+    write_certificate(dir, &reply.certificate_der, &tls_key)?;
     let text = toml::to_string_pretty(&config).unwrap_or_default();
     let path = dir.join(config::FILE);
     std::fs::write(&path, text).map_err(|source| IdentityError::File { path, source })?;
@@ -123,5 +118,8 @@ fn already_joined(dir: &Path) -> Failure {
         format!("{} 中的节点已经加入", dir.display()),
         format!("the node in {} has joined already", dir.display()),
     )
-    .remedy("如需另建节点，请另选目录（--dir）", "for another node choose another directory (--dir)")
+    .remedy(
+        "如需另建节点，请另选目录（--dir）",
+        "for another node choose another directory (--dir)",
+    )
 }

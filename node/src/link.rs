@@ -113,7 +113,11 @@ impl SharedLink {
         let mut link = self.link.lock();
         for OpOutcome { seq, outcome } in outcomes {
             if outcome != Outcome::Materialised {
-                tracing::warn!(seq, reason = outcome.reason(), "the hub keeps an op without effect");
+                tracing::warn!(
+                    seq,
+                    reason = outcome.reason(),
+                    "the hub keeps an op without effect"
+                );
                 link.quarantined.insert(seq, outcome);
             }
         }

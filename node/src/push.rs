@@ -1,9 +1,6 @@
 //! Pushing the node's feed to the hub: carries out what the core's sender decides, and connects again for ever.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use liandong_core::{
     fold::FOLD_VERSION,
@@ -65,10 +62,8 @@ impl From<Status> for Ended {
         if let Some(error) = tls::explain_transport_error(&status) {
             return error.into();
         }
-        let refused = matches!(
-            status.code(),
-            tonic::Code::Unauthenticated | tonic::Code::PermissionDenied
-        );
+        let refused =
+            matches!(status.code(), tonic::Code::Unauthenticated | tonic::Code::PermissionDenied);
         Self { refused, ..Self::dropped(status.message()) }
     }
 }
@@ -287,9 +282,11 @@ impl Push<'_> {
             link.explain = explain;
             if live {
                 link.quarantined.clear();
-                link.acked = acked;
+                // Before the sender has checked the mirror's head it says nothing.
+                if acked.seq > 0 {
+                    link.acked = acked;
+                }
             }
         });
     }
 }
-

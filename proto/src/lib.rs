@@ -5,6 +5,7 @@
 #![allow(
     clippy::pedantic,
     clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
     clippy::clone_on_ref_ptr,
     clippy::str_to_string,
     missing_debug_implementations,

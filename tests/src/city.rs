@@ -55,7 +55,8 @@ impl City {
         let hub = Member::new(Role::Hub, "hub", &program, root.path(), [free_port(), free_port()]);
         let [http, grpc] = hub.listen();
         let url = hub.grpc_url();
-        let args = ["init", "--city", "测试市", "--http", &http, "--grpc", &grpc, "--public-url", &url];
+        let args =
+            ["init", "--city", "测试市", "--http", &http, "--grpc", &grpc, "--public-url", &url];
         let _made = hub.cli(&args).await.exits(0);
         Self { hub, program, root }
     }

@@ -1,8 +1,9 @@
 //! Harness shared by the test binaries and the benchmarks: whole cities of real processes.
 //!
-//! A [`City`] has a hub and makes nodes; every process is a [`Member`] with its own directory, ports and log. The caller
-//! gives the path of the program `liandong-process`, built in whatever profile it wants to look at. Nothing here sleeps
-//! for a time and hopes: [`wait_until`] asks until what was waited for holds, and says what it saw last when it does not.
+//! A [`City`] has a hub and makes nodes; every process is a [`Member`] with its own directory, ports and log. The
+//! caller gives the path of the program `liandong-process`, built in whatever profile it wants to look at. Nothing here
+//! sleeps for a time and hopes: [`wait_until`] asks until what was waited for holds, and says what it saw last when it
+//! does not.
 //!
 //! ```no_run
 //! # async fn example() {
@@ -16,7 +17,6 @@
 //! ```
 
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::missing_panics_doc,

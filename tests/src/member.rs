@@ -88,7 +88,13 @@ pub struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(role: Role, name: &str, program: &Path, root: &Path, ports: [u16; 2]) -> Self {
+    pub(crate) fn new(
+        role: Role,
+        name: &str,
+        program: &Path,
+        root: &Path,
+        ports: [u16; 2],
+    ) -> Self {
         let [http, grpc] = ports;
         Self {
             role,
@@ -188,7 +194,9 @@ impl Member {
             if answer.status() != 200 {
                 return Err(answer.text().await.unwrap_or_default());
             }
-            self.command_call::<_, Status>(&json!("status")).await.map_err(|error| error.to_string())
+            self.command_call::<_, Status>(&json!("status"))
+                .await
+                .map_err(|error| error.to_string())
         })
         .await;
     }
@@ -299,9 +307,17 @@ impl Member {
     /// # Panics
     /// It is no 200.
     pub async fn search(&self, query: &str) -> Value {
-        let request = self.client.get(self.http_url("/api/v1/search")).query(&[("q", query)]);
+        self.search_with(&[("q", query)]).await
+    }
+
+    /// The answer of `/api/v1/search` with all its parameters.
+    ///
+    /// # Panics
+    /// It is no 200.
+    pub async fn search_with(&self, params: &[(&str, &str)]) -> Value {
+        let request = self.client.get(self.http_url("/api/v1/search")).query(params);
         let answer = request.send().await.expect("an answer");
-        assert_eq!(answer.status(), 200, "{} searches {query}", self.name);
+        assert_eq!(answer.status(), 200, "{} searches {params:?}", self.name);
         answer.json().await.expect("a JSON document")
     }
 

@@ -49,7 +49,7 @@ impl Peer {
             identity,
             author,
             ca_der: anchor.ca_der().expect("an authority"),
-            certificate: certificate_der(&text("certificate.pem")).expect("a certificate"),
+            certificate: certificate_der(&text("tls.pem")).expect("a certificate"),
             key: text("tls.pem"),
         }
     }

@@ -25,7 +25,8 @@ pub struct Row {
 impl Row {
     /// Entry number `number`: distinct in title and code, valid, open to everyone.
     pub fn new(number: usize) -> Self {
-        const SUBJECTS: [&str; 5] = ["公共图书馆", "停车场泊位", "养老机构", "公交站点", "博物馆藏品"];
+        const SUBJECTS: [&str; 5] =
+            ["公共图书馆", "停车场泊位", "养老机构", "公交站点", "博物馆藏品"];
         let subject = SUBJECTS[number % SUBJECTS.len()];
         Self {
             title: format!("{subject}信息{number}"),
@@ -42,7 +43,11 @@ impl Row {
 
     /// The entry as the object that `record put` takes.
     pub fn content(&self) -> Value {
-        LABELS.iter().zip(self.cells()).map(|(label, cell)| ((*label).to_owned(), json!(cell))).collect()
+        LABELS
+            .iter()
+            .zip(self.cells())
+            .map(|(label, cell)| ((*label).to_owned(), json!(cell)))
+            .collect()
     }
 }
 
@@ -61,7 +66,8 @@ pub fn csv(rows: &[Row]) -> String {
     let mut text = format!("{}\r\n", LABELS.join(","));
     for row in rows {
         // Writing to a string does not fail.
-        let _infallible = write!(text, "{}\r\n", row.cells().map(|cell| format!("\"{cell}\"")).join(","));
+        let _infallible =
+            write!(text, "{}\r\n", row.cells().map(|cell| format!("\"{cell}\"")).join(","));
     }
     text
 }

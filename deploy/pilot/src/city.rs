@@ -19,7 +19,7 @@ use crate::generate::District;
 /// Set for the processes that belong to a pilot, so that they end with it.
 const CHILD_ENV: &str = "LIANDONG_PILOT_CHILD";
 /// How long a process may take to be ready: opening a large journal takes its time.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 /// How long a process may take to end by itself.
 const STOP: Duration = Duration::from_secs(10);
 /// Pause between two looks at a condition.
@@ -56,6 +56,8 @@ pub struct Member {
     /// Where it answers HTTP.
     pub http: String,
     http_port: u16,
+    /// Set for its commands and its process, for example to override its configuration.
+    pub env: Vec<(String, String)>,
     running: Option<Child>,
 }
 
@@ -66,7 +68,15 @@ fn failure(code: &str, zh: impl Into<String>, en: impl Into<String>) -> Failure 
 impl Member {
     fn new(program: Program, exe: &Path, dir: PathBuf, port: u16) -> Self {
         let http = format!("http://127.0.0.1:{port}");
-        Self { program, exe: exe.to_owned(), dir, http, http_port: port, running: None }
+        Self {
+            program,
+            exe: exe.to_owned(),
+            dir,
+            http,
+            http_port: port,
+            env: Vec::new(),
+            running: None,
+        }
     }
 
     fn command(&self) -> Command {
@@ -76,6 +86,7 @@ impl Member {
             Program::Node => "node",
         });
         command.arg("--dir").arg(&self.dir);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -85,7 +96,8 @@ impl Member {
     /// The command failed; its message is passed on.
     pub async fn call<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T, Failure> {
         let output = self.command().arg("--json").args(args).stdin(Stdio::null()).output().await;
-        let output = output.map_err(|error| failure("cannot_run", error.to_string(), error.to_string()))?;
+        let output =
+            output.map_err(|error| failure("cannot_run", error.to_string(), error.to_string()))?;
         // An import with rejected rows ends with 3 and still reports.
         serde_json::from_slice(&output.stdout).map_err(|_unanswered| {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -103,7 +115,8 @@ impl Member {
     pub async fn start(&mut self) -> Result<(), Failure> {
         let log = self.dir.with_extension("log");
         let file = File::options().create(true).append(true).open(&log);
-        let io = |error: std::io::Error| failure("cannot_run", error.to_string(), error.to_string());
+        let io =
+            |error: std::io::Error| failure("cannot_run", error.to_string(), error.to_string());
         let child = self
             .command()
             .arg("serve")
@@ -216,9 +229,14 @@ impl City {
             .iter()
             .zip(1_u16..)
             .map(|(district, number)| {
-                let port = PORTS_APART.checked_mul(number).and_then(|more| base_port.checked_add(more));
+                let port =
+                    PORTS_APART.checked_mul(number).and_then(|more| base_port.checked_add(more));
                 let port = port.filter(|port| *port < u16::MAX).ok_or_else(|| {
-                    failure("too_many_districts", "区过多，端口不够", "not enough ports for so many districts")
+                    failure(
+                        "too_many_districts",
+                        "区过多，端口不够",
+                        "not enough ports for so many districts",
+                    )
                 })?;
                 let dir = dir.join(format!("node-{}", district.code));
                 let member = Member::new(Program::Node, exe, dir, port);

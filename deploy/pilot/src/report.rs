@@ -8,10 +8,7 @@ use liandong_server::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    city::City,
-    source::Share,
-};
+use crate::{city::City, source::Share};
 
 /// The document of `--once --json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -141,13 +138,23 @@ impl Snapshot {
             differ(code, "records", status.view.records.to_string(), district.records.to_string());
             differ(code, "seq", status.feed.seq.to_string(), district.seq.to_string());
             differ(code, "hash", status.feed.hash.to_string(), district.hash.to_string());
-            differ(code, "state", State::InSync.name().to_owned(), district.state.name().to_owned());
+            differ(
+                code,
+                "state",
+                State::InSync.name().to_owned(),
+                district.state.name().to_owned(),
+            );
             let folded = status.feed.seq == status.view.applied_seq;
             differ(code, "folded", folded.to_string(), true.to_string());
         }
         let sum = |count: fn(&Status) -> u64| self.nodes.iter().map(count).sum::<u64>().to_string();
         differ("", "records", sum(|node| node.view.records), self.hub.view.records.to_string());
-        differ("", "documents", sum(|node| node.view.records), self.hub.index.documents.to_string());
+        differ(
+            "",
+            "documents",
+            sum(|node| node.view.records),
+            self.hub.index.documents.to_string(),
+        );
         found
     }
 

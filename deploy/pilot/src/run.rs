@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Between two tables on a terminal.
 const TABLE: Duration = Duration::from_secs(1);
 /// `--once` gives up when nothing has moved for so long.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK: Duration = Duration::from_mins(1);
 
 const EXAMPLES: &str = "示例 / Examples:
   cargo run --release
@@ -53,7 +53,7 @@ struct Args {
     /// 导入真实目录；无 --partition 时一个文件一个区 / Real catalogue; without --partition one file a district
     #[arg(long, num_args = 1..)]
     import: Vec<PathBuf>,
-    /// 把导入文件分给各区：seq,node_code,node,department / Splits the file among districts
+    /// `把导入文件分给各区：seq,node_code,node,department` / Splits the file among districts
     #[arg(long, requires = "import")]
     partition: Option<PathBuf>,
     /// 各区与中心一致后即退出（不一致则退出码 1）/ End when every root is equal, else with 1
@@ -75,7 +75,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(run(&args, output)),
-        Err(error) => Err(Failure::new("runtime", Exit::Error, error.to_string(), error.to_string())),
+        Err(error) => {
+            Err(Failure::new("runtime", Exit::Error, error.to_string(), error.to_string()))
+        }
     };
     match result {
         Ok(exit) => exit.into(),
@@ -224,7 +226,11 @@ async fn once(city: &City, imports: &[Imported], output: Output) -> Result<Exit,
             "全市 {} 条目录，根 {}：{}",
             snapshot.hub.view.records,
             snapshot.hub.view.root.short(),
-            if equal { "各区与中心一致 / every root is equal" } else { "不一致 / not equal" }
+            if equal {
+                "各区与中心一致 / every root is equal"
+            } else {
+                "不一致 / not equal"
+            }
         ));
     }
     Ok(if equal { Exit::Ok } else { Exit::Error })

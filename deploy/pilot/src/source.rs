@@ -72,13 +72,19 @@ impl Source {
                     Ok(Share { district, file, rows: None })
                 })
                 .collect(),
-            Self::Files(files) => files.iter().zip(1_usize..).map(|(file, number)| {
-                let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("file");
-                let name: String = stem.chars().filter(|c| c.is_alphanumeric()).take(12).collect();
-                let district = District { code: format!("{number:02}{name}"), name: stem.to_owned() };
-                let file = std::path::absolute(file).map_err(io(file))?;
-                Ok(Share { district, file, rows: None })
-            }).collect(),
+            Self::Files(files) => files
+                .iter()
+                .zip(1_usize..)
+                .map(|(file, number)| {
+                    let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("file");
+                    let name: String =
+                        stem.chars().filter(|c| c.is_alphanumeric()).take(12).collect();
+                    let district =
+                        District { code: format!("{number:02}{name}"), name: stem.to_owned() };
+                    let file = std::path::absolute(file).map_err(io(file))?;
+                    Ok(Share { district, file, rows: None })
+                })
+                .collect(),
             Self::Partitioned { file, partition } => split(file, partition, dir),
         }
     }
@@ -100,16 +106,15 @@ fn split(file: &Path, partition: &Path, dir: &Path) -> Result<Vec<Share>, Failur
                 format!("the partition file does not say whose row (seq) {seq} is"),
             )
         })?;
-        let at = match by_code.get(&district.code) {
-            Some(at) => *at,
-            None => {
-                let path = dir.join(format!("{}.jsonl", district.code));
-                let out = BufWriter::new(std::fs::File::create(&path).map_err(io(&path))?);
-                let share = Share { district: district.clone(), file: path, rows: Some(Vec::new()) };
-                shares.push((share, out));
-                by_code.insert(district.code.clone(), shares.len() - 1);
-                shares.len() - 1
-            }
+        let at = if let Some(at) = by_code.get(&district.code) {
+            *at
+        } else {
+            let path = dir.join(format!("{}.jsonl", district.code));
+            let out = BufWriter::new(std::fs::File::create(&path).map_err(io(&path))?);
+            let share = Share { district: district.clone(), file: path, rows: Some(Vec::new()) };
+            shares.push((share, out));
+            by_code.insert(district.code.clone(), shares.len() - 1);
+            shares.len() - 1
         };
         let (share, out) = &mut shares[at];
         let cells: Map<String, Value> = row.cells.iter().cloned().collect();

@@ -1,6 +1,6 @@
 //! What rows mean for the catalogue: each is new, changed, unchanged, a duplicate or rejected.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use liandong_core::{
     decide::{self, Command},
@@ -139,13 +139,19 @@ enum Action {
 }
 
 struct Ready {
+    row: u64,
     record: Record,
     keys: Vec<String>,
 }
 
+/// Records that a row of this import is about, with that row.
+type Seen = HashMap<RecordId, u64>;
+
 /// Rows that passed the rules and name different entries.
 struct Prepared {
     rows: Vec<Ready>,
+    /// By which a rejected row may name a record that there is; one list a row.
+    rejected_keys: Vec<Vec<String>>,
     report: Report,
     lines: Vec<ErrorLine>,
 }
@@ -161,21 +167,28 @@ impl App {
         table: Table,
         options: &Options,
         progress: &Progress,
-    ) -> Result<(Report, Vec<ErrorLine>), AppError> {
+    ) -> Result<(Report, Vec<ErrorLine>, Option<Failure>), AppError> {
         let Table { rows, notes, .. } = table;
         let mut prepared = tokio::task::block_in_place(|| self.prepare(&rows, &notes, progress));
         drop(rows);
         prepared.report.dry_run = options.dry_run;
-        let Prepared { rows, mut report, lines } = prepared;
+        let Prepared { rows, rejected_keys, mut report, mut lines } = prepared;
         let total = rows.len();
-        let mut seen = HashSet::new();
+        let mut seen = Seen::new();
         for (part, chunk) in rows.chunks(limit::BATCH_OPS_MAX).enumerate() {
-            self.take(chunk, options, &mut report, &mut seen).await?;
+            self.take(chunk, options, &mut report, &mut lines, &mut seen).await?;
             let done = part * limit::BATCH_OPS_MAX + chunk.len();
             progress.report(done as u64, total as u64, "写入 / writing");
         }
-        self.missing(&seen, options, &mut report).await?;
-        Ok((report, lines))
+        let mut strangers = 0;
+        for keys in &rejected_keys {
+            match self.known(keys)? {
+                Some((id, _)) => _ = seen.entry(id).or_default(),
+                None => strangers += 1,
+            }
+        }
+        let refused = self.missing(&seen, strangers, options, &mut report).await?;
+        Ok((report, lines, refused))
     }
 
     fn prepare(&self, rows: &[RawRow], notes: &[Note], progress: &Progress) -> Prepared {
@@ -185,15 +198,19 @@ impl App {
             notes: notes.iter().map(Note::text).collect(),
             ..Report::default()
         };
-        let (mut ready, mut lines) = (Vec::new(), Vec::new());
+        let (mut ready, mut lines, mut rejected_keys) = (Vec::new(), Vec::new(), Vec::new());
         let mut by_key: HashMap<String, (u64, Hash)> = HashMap::new();
         for (position, row) in rows.iter().enumerate() {
             let (draft, mut faults) = self.mapping.draft(row);
+            let named = keys_of(&draft);
             let mut checked = validate::check(draft, today);
             faults.append(&mut checked.faults);
             lines.extend(faults.iter().map(|fault| error_line(row.row, fault)));
             match checked.record {
-                None => report.rejected.push(rejected(row.row, &faults)),
+                None => {
+                    rejected_keys.push(named);
+                    report.rejected.push(rejected(row.row, &faults));
+                }
                 Some(record) => {
                     let keys = record.match_keys();
                     let content = Hash::of(&[&record.to_bytes()]);
@@ -210,7 +227,7 @@ impl App {
                                 by_key.insert(key.clone(), (row.row, content));
                             }
                             remark(&mut report, &faults, checked.grade);
-                            ready.push(Ready { record, keys });
+                            ready.push(Ready { row: row.row, record, keys });
                         }
                     }
                 }
@@ -219,7 +236,7 @@ impl App {
                 progress.report(position as u64, rows.len() as u64, "校验 / checking");
             }
         }
-        Prepared { rows: ready, report, lines }
+        Prepared { rows: ready, rejected_keys, report, lines }
     }
 
     /// Decides and writes a chunk in one turn.
@@ -228,14 +245,22 @@ impl App {
         chunk: &[Ready],
         options: &Options,
         report: &mut Report,
-        seen: &mut HashSet<RecordId>,
+        lines: &mut Vec<ErrorLine>,
+        seen: &mut Seen,
     ) -> Result<(), AppError> {
         let mut turn = self.own.turn(&self.store).await;
         let mut changes = Vec::new();
         for row in chunk {
             let (id, action, change) = self.classify(row, options)?;
             if let Some(id) = id {
-                seen.insert(id);
+                // Two rows may name one record by different keys, which only the catalogue knows.
+                if let Some(first) = seen.insert(id, row.row) {
+                    seen.insert(id, first);
+                    let (line, rejected) = repeated(row.row, first);
+                    lines.push(line);
+                    report.rejected.push(rejected);
+                    continue;
+                }
             }
             match action {
                 Action::New => report.new += 1,
@@ -247,9 +272,23 @@ impl App {
         }
         if !options.dry_run {
             let ops = turn.write(changes, || keys::stamp(ACTOR)).await?;
-            seen.extend(ops.iter().filter_map(|op| RecordId::try_from(op.subject.as_ref()).ok()));
+            for id in ops.iter().filter_map(|op| RecordId::try_from(op.subject.as_ref()).ok()) {
+                seen.entry(id).or_default();
+            }
         }
         Ok(())
+    }
+
+    /// The record that one of the keys names.
+    fn known(&self, keys: &[String]) -> Result<Option<(RecordId, RecordState)>, AppError> {
+        for key in keys {
+            if let Some(id) = self.store.find_by_key(self.own.feed(), key)?
+                && let Some(state) = self.store.state(id)?
+            {
+                return Ok(Some((id, state)));
+            }
+        }
+        Ok(None)
     }
 
     fn classify(
@@ -257,17 +296,8 @@ impl App {
         row: &Ready,
         options: &Options,
     ) -> Result<(Option<RecordId>, Action, Option<Change>), AppError> {
-        let mut known: Option<(RecordId, RecordState)> = None;
-        for key in &row.keys {
-            if let Some(id) = self.store.find_by_key(self.own.feed(), key)?
-                && let Some(state) = self.store.state(id)?
-            {
-                known = Some((id, state));
-                break;
-            }
-        }
         let content = Box::new(row.record.clone());
-        let Some((id, state)) = known else {
+        let Some((id, state)) = self.known(&row.keys)? else {
             let id = RecordId::new(self.own.feed(), keys::new_ulid());
             let change = decide::decide(id, None, &Command::Put(content), None)?;
             return Ok((None, Action::New, change));
@@ -284,14 +314,16 @@ impl App {
         Ok((Some(id), action, change))
     }
 
-    /// Absence is not deletion: records that are not in the file are counted, and withdrawn only when that was asked
-    /// for and, beyond a small share, agreed to by number.
+    /// Absence is not deletion: records that are not in the file are counted, and withdrawn only
+    /// when that was asked for and, beyond a small share, agreed to by number. So it is when
+    /// rejected rows (`strangers`) might be any of the records. Returns why none was withdrawn.
     async fn missing(
         &self,
-        seen: &HashSet<RecordId>,
+        seen: &Seen,
+        strangers: usize,
         options: &Options,
         report: &mut Report,
-    ) -> Result<(), AppError> {
+    ) -> Result<Option<Failure>, AppError> {
         let filter = Filter { feed: Some(self.own.feed()), live_only: true, public_only: false };
         let (mut after, mut live, mut missing) = (None, 0, Vec::new());
         loop {
@@ -299,17 +331,18 @@ impl App {
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             live += page.len();
-            missing.extend(page.iter().map(|entry| entry.id).filter(|id| !seen.contains(id)));
+            missing.extend(page.iter().map(|entry| entry.id).filter(|id| !seen.contains_key(id)));
         }
         report.missing = missing.len();
         report.missing_ids = missing.iter().take(MISSING_LISTED_MAX).copied().collect();
         if !options.delete_missing || options.dry_run || missing.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let many = missing.len() > limit::DELETE_ROWS_MAX
+        let many = strangers > 0
+            || missing.len() > limit::DELETE_ROWS_MAX
             || missing.len() * 100 > live * limit::DELETE_SHARE_MAX_PERCENT;
         if many && options.confirm_deletes != Some(missing.len()) {
-            return Err(too_many(missing.len(), live, report).into());
+            return Ok(Some(too_many(missing.len(), live, strangers, report)));
         }
         for chunk in missing.chunks(limit::BATCH_OPS_MAX) {
             let mut turn = self.own.turn(&self.store).await;
@@ -322,7 +355,7 @@ impl App {
             }
             report.deleted += turn.write(changes, || keys::stamp(ACTOR)).await?.len();
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -370,11 +403,22 @@ fn rejected(row: u64, faults: &[Fault]) -> Rejected {
         message_en: say(|fault| &fault.message.en).unwrap_or_default(),
         remedy: say(|fault| &fault.remedy.zh).unwrap_or_default(),
         remedy_en: say(|fault| &fault.remedy.en).unwrap_or_default(),
-        faults: errors
-            .iter()
-            .map(|fault| OwnedFault::of(fault))
-            .collect(),
+        faults: errors.iter().map(|fault| OwnedFault::of(fault)).collect(),
     }
+}
+
+/// By which a row names its entry, whether or not it passes the check.
+fn keys_of(draft: &validate::Draft) -> Vec<String> {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let mut record = Record {
+        title: text(&draft.title),
+        code: draft.code.clone(),
+        identifiers: draft.identifiers.clone(),
+        ..Record::default()
+    };
+    record.provider.name = text(&draft.provider_name);
+    record.canonicalise();
+    record.match_keys()
 }
 
 /// A row that names an entry of an earlier row and says something else about it: a person must say which is right.
@@ -403,20 +447,27 @@ fn repeated(row: u64, first: u64) -> (ErrorLine, Rejected) {
     (line, rejected)
 }
 
-fn too_many(missing: usize, live: usize, report: &Report) -> Failure {
-    Failure::new(
-        "many_deletes",
-        Exit::Conflict,
-        format!("文件中缺少 {live} 条在用目录中的 {missing} 条，未删除任何目录；其余各行已导入"),
-        format!(
-            "{missing} of {live} live records are not in the file; none was withdrawn, the other rows were imported"
+fn too_many(missing: usize, live: usize, strangers: usize, report: &Report) -> Failure {
+    let (strangers_zh, strangers_en) = match strangers {
+        0 => (String::new(), String::new()),
+        rows => (
+            format!("。另有 {rows} 行被拒绝且无法对应到在用目录，可能正是其中几条"),
+            format!("; {rows} rejected rows might be some of them"),
         ),
-    )
-    .remedy(
-        format!("确认无误后加上 --confirm-deletes {missing} 重新运行"),
-        format!("if that is meant, run again with --confirm-deletes {missing}"),
-    )
-    .detail(serde_json::to_value(report).unwrap_or_default())
+    };
+    let zh = format!(
+        "文件中缺少 {live} 条在用目录中的 {missing} 条，未删除任何目录；其余各行已导入{strangers_zh}"
+    );
+    let en = format!(
+        "{missing} of {live} live records are not in the file; none was withdrawn, \
+         the other rows were imported{strangers_en}"
+    );
+    Failure::new("many_deletes", Exit::Conflict, zh, en)
+        .remedy(
+            format!("确认无误后加上 --confirm-deletes {missing} 重新运行"),
+            format!("if that is meant, run again with --confirm-deletes {missing}"),
+        )
+        .detail(serde_json::to_value(report).unwrap_or_default())
 }
 
 /// What the file was, for the log.

@@ -22,7 +22,9 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The record was changed since the caller read it (C10 of the conflict catalogue).
-    #[error("该目录已被他人修改，请刷新后重试 / the record was changed meanwhile: expected {expected}, it is {found}")]
+    #[error(
+        "该目录已被他人修改，请刷新后重试 / the record was changed meanwhile: expected {expected}, it is {found}"
+    )]
     Changed {
         /// Op the caller had seen.
         expected: Hash,
@@ -59,10 +61,10 @@ pub fn decide(
         (Command::Put(record), None) => Ok(Some(put(id, OpType::RecordPut, record, None))),
         (Command::Put(record), Some(Status::Live)) => {
             let next = put(id, OpType::RecordPut, record, current);
-            let same = current.is_some_and(|state| state.payload_hash == Hash::of(&[&next.payload]));
+            let same =
+                current.is_some_and(|state| state.payload_hash == Hash::of(&[&next.payload]));
             Ok((!same).then_some(next))
         }
-        (Command::Put(_), Some(Status::Withdrawn)) => Err(Refusal::Withdrawn),
         (Command::Withdraw(_) | Command::Restore(_), None) => Err(Refusal::NotFound(id)),
         (Command::Withdraw(tombstone), Some(Status::Live)) => Ok(Some(Change {
             kind: OpType::RecordTombstone,
@@ -71,7 +73,9 @@ pub fn decide(
             payload: serde_json::to_vec(tombstone).unwrap_or_default(),
             visibility: current.map_or(Visibility::Restricted, |state| state.visibility),
         })),
-        (Command::Withdraw(_), Some(Status::Withdrawn)) => Err(Refusal::Withdrawn),
+        (Command::Put(_) | Command::Withdraw(_), Some(Status::Withdrawn)) => {
+            Err(Refusal::Withdrawn)
+        }
         (Command::Restore(record), Some(Status::Withdrawn)) => {
             Ok(Some(put(id, OpType::RecordRevive, record, current)))
         }
@@ -163,7 +167,8 @@ mod tests {
             }
         }
         let current = state(Status::Live);
-        let decided = decide(ID, Some(&current), &Command::Put(record("new")), Some(current.op_hash));
+        let decided =
+            decide(ID, Some(&current), &Command::Put(record("new")), Some(current.op_hash));
         assert!(decided.unwrap().is_some(), "the version that is current is the right one");
     }
 

@@ -63,13 +63,16 @@ impl Digest {
     /// The root; only buckets that changed since the last call are hashed again.
     pub fn root(&mut self) -> Hash {
         let Self { buckets, hashes } = self;
-        root_of(buckets.iter().zip(hashes.iter_mut()).map(|(leaves, cached)| {
-            *cached.get_or_insert_with(|| hash_of(leaves.values()))
-        }))
+        root_of(
+            buckets
+                .iter()
+                .zip(hashes.iter_mut())
+                .map(|(leaves, cached)| *cached.get_or_insert_with(|| hash_of(leaves.values()))),
+        )
     }
 
     /// The root over the records of several feeds, given in the order of their feed ids.
-    pub fn union_root<'a>(digests: impl Iterator<Item = &'a Self> + Clone) -> Hash {
+    pub fn union_root<'a>(digests: &(impl Iterator<Item = &'a Self> + Clone)) -> Hash {
         root_of((0..BUCKETS).map(|bucket| {
             hash_of(digests.clone().flat_map(move |digest| digest.buckets[bucket].values()))
         }))
@@ -118,7 +121,7 @@ mod tests {
                 all.set(record(feed, ulid), Hash::new(leaf));
                 feeds[usize::from(feed)].set(record(feed, ulid), Hash::new(leaf));
             }
-            prop_assert_eq!(all.root(), Digest::union_root(feeds.iter()));
+            prop_assert_eq!(all.root(), Digest::union_root(&feeds.iter()));
         }
     }
 

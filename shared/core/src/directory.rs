@@ -105,7 +105,9 @@ pub enum Refusal {
     #[error("接入口令无效：本中心未签发过它 / the token is unknown to this hub")]
     TokenUnknown,
     /// The token was used before.
-    #[error("接入口令已被使用过，每个口令只能用一次；请在中心重新签发 / the token was used already; ask the hub for a new one")]
+    #[error(
+        "接入口令已被使用过，每个口令只能用一次；请在中心重新签发 / the token was used already; ask the hub for a new one"
+    )]
     TokenUsed,
     /// The token's time is over.
     #[error("接入口令已过期；请在中心重新签发 / the token has expired; ask the hub for a new one")]
@@ -126,7 +128,9 @@ pub enum Refusal {
     #[error("数据流 {0} 未在中心登记 / feed {0} is not registered at the hub")]
     UnknownFeed(FeedId),
     /// The district is suspended.
-    #[error("{name}（{code}）已被中心暂停：{reason}。请联系市级运维 / district {code} is suspended: {reason}; contact the hub operator")]
+    #[error(
+        "{name}（{code}）已被中心暂停：{reason}。请联系市级运维 / district {code} is suspended: {reason}; contact the hub operator"
+    )]
     Suspended {
         /// The district.
         code: DistrictCode,
@@ -136,7 +140,9 @@ pub enum Refusal {
         reason: String,
     },
     /// The certificate speaks for another feed.
-    #[error("证书属于数据流 {certificate}，与所推送的 {feed} 不符 / the certificate is for feed {certificate}, not {feed}")]
+    #[error(
+        "证书属于数据流 {certificate}，与所推送的 {feed} 不符 / the certificate is for feed {certificate}, not {feed}"
+    )]
     WrongFeed {
         /// Feed in the certificate.
         certificate: FeedId,
@@ -144,7 +150,9 @@ pub enum Refusal {
         feed: FeedId,
     },
     /// The certificate was issued by our CA but is not bound in the directory.
-    #[error("证书未在中心目录登记，请重新接入 / the certificate is not bound in the directory; enrol again")]
+    #[error(
+        "证书未在中心目录登记，请重新接入 / the certificate is not bound in the directory; enrol again"
+    )]
     CertificateUnbound,
     /// The standing is what it was asked to become.
     #[error("{0} 的状态没有变化 / district {0} is in that state already")]
@@ -290,8 +298,7 @@ impl Directory {
         standing: Standing,
         reason: Option<String>,
     ) -> Result<Vec<Change>, Refusal> {
-        let known =
-            self.districts.get(code).ok_or_else(|| Refusal::NoDistrict(code.clone()))?;
+        let known = self.districts.get(code).ok_or_else(|| Refusal::NoDistrict(code.clone()))?;
         if known.standing == standing {
             return Err(Refusal::NoChange(code.clone()));
         }
@@ -320,6 +327,11 @@ impl Directory {
             .ok_or_else(|| Refusal::NoDistrict(token.code.clone()))?;
         standing(district)?;
         Ok(district)
+    }
+
+    /// The feed that a token was used for.
+    pub fn joined_with(&self, token: Hash) -> Option<FeedId> {
+        self.tokens.get(&token)?.1
     }
 
     /// The ops that make a node part of the city.
@@ -396,7 +408,10 @@ fn standing(district: &District) -> Result<(), Refusal> {
         Standing::Suspended => Err(Refusal::Suspended {
             code: district.code.clone(),
             name: district.name.clone(),
-            reason: district.reason.clone().unwrap_or_else(|| "未说明原因 / no reason given".to_owned()),
+            reason: district
+                .reason
+                .clone()
+                .unwrap_or_else(|| "未说明原因 / no reason given".to_owned()),
         }),
     }
 }

@@ -213,7 +213,9 @@ fn read_record(op: &Op) -> Result<Record, Outcome> {
     }
     let faults = validate::recheck(&record, day_of(op.claimed_at_ms));
     match faults.iter().find(|fault| fault.severity == Severity::Error) {
-        Some(fault) => Err(invalid(format!("{} {}: {}", fault.rule, fault.field, fault.message.en))),
+        Some(fault) => {
+            Err(invalid(format!("{} {}: {}", fault.rule, fault.field, fault.message.en)))
+        }
         None => Ok(record),
     }
 }

@@ -58,12 +58,13 @@ pub fn probe_positions(head: u64) -> Vec<u64> {
     positions
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "checked below")]
+const BATCH_OPS: u32 = limit::BATCH_OPS_MAX as u32;
+const _: () = assert!(BATCH_OPS as usize == limit::BATCH_OPS_MAX);
+
 /// The credit for a number of batches.
 pub const fn credit_for(batches: u32) -> Credit {
-    Credit {
-        ops: batches * limit::BATCH_OPS_MAX as u32,
-        bytes: batches as u64 * limit::BATCH_BYTES_MAX as u64,
-    }
+    Credit { ops: batches * BATCH_OPS, bytes: batches as u64 * limit::BATCH_BYTES_MAX as u64 }
 }
 
 #[cfg(test)]

@@ -58,7 +58,8 @@ impl Receipt {
 /// What a feed key signs to prove possession when it joins.
 pub fn join_message(token_hash: Hash, feed: FeedId, csr_der: &[u8]) -> Vec<u8> {
     let csr = Hash::of(&[csr_der]);
-    [b"liandong.join.v1", token_hash.as_bytes().as_slice(), feed.as_bytes(), csr.as_bytes()].concat()
+    [b"liandong.join.v1", token_hash.as_bytes().as_slice(), feed.as_bytes(), csr.as_bytes()]
+        .concat()
 }
 
 /// What a feed key signs to renew its certificate.

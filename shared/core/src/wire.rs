@@ -417,7 +417,7 @@ impl Down {
             Self::Ack { receipt, credit, outcomes } => M::Ack(pb::Ack {
                 durable: receipt.map(|receipt| receipt.to_wire(hub)),
                 credit: Some(credit.into()),
-                outcomes: outcomes.into_iter().map(write_outcome).collect(),
+                outcomes: outcomes.iter().map(write_outcome).collect(),
                 retry_after_ms: 0,
             }),
             Self::Reject(reject) => M::Reject(pb::Reject {
@@ -497,7 +497,7 @@ pub fn read_receipt(receipt: &pb::Receipt) -> Result<Receipt, WireFault> {
     })
 }
 
-fn write_outcome(outcome: OpOutcome) -> pb::OpOutcome {
+fn write_outcome(outcome: &OpOutcome) -> pb::OpOutcome {
     let kind = match &outcome.outcome {
         Outcome::Materialised => pb::Outcome::Materialised,
         Outcome::PendingUpgrade => pb::Outcome::PendingUpgrade,

@@ -1,5 +1,7 @@
 //! The directory: who may push, and what the hub's feed says about it.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
 use ed25519_dalek::SigningKey;
 use liandong_core::{
     directory::{CertBind, Directory, FeedGrant, KeyGrant, Refusal, Standing, Token},

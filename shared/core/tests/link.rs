@@ -1,5 +1,7 @@
 //! Sender and receiver, message by message; the simulation in `tests` runs them through every fault.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
 use ed25519_dalek::SigningKey;
 use liandong_core::{
     fold::FOLD_VERSION,

@@ -60,7 +60,10 @@ pub fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, AdminErro
             format!("应答无法识别：{error}"),
             format!("the answer is not understood: {error}"),
         )
-        .remedy("请确认命令行与服务是同一版本", "check that command line and service are of one version")
+        .remedy(
+            "请确认命令行与服务是同一版本",
+            "check that command line and service are of one version",
+        )
     })
 }
 
@@ -70,7 +73,12 @@ pub fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, AdminErro
 /// `internal` when it is no JSON.
 pub fn answer<T: Serialize>(value: &T) -> Result<Value, AdminError> {
     serde_json::to_value(value).map_err(|error| {
-        AdminError::new("internal", crate::output::Exit::Error, error.to_string(), error.to_string())
+        AdminError::new(
+            "internal",
+            crate::output::Exit::Error,
+            error.to_string(),
+            error.to_string(),
+        )
     })
 }
 

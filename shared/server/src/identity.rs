@@ -123,6 +123,12 @@ pub struct CertInfo {
 }
 
 impl CertInfo {
+    /// When two thirds of its life since it was issued are over, unix milliseconds: time to renew.
+    pub const fn renew_at_ms(&self) -> i64 {
+        let issued_ms = self.not_before_ms + authority::BACKDATE_MS;
+        issued_ms + (self.not_after_ms - issued_ms) / 3 * 2
+    }
+
     /// Reads a certificate. Says nothing about whether it is trusted: TLS has checked that before.
     ///
     /// # Errors

@@ -6,8 +6,8 @@
 
 pub mod admin;
 pub mod clock;
-pub mod config;
 pub mod command;
+pub mod config;
 pub mod grpc;
 pub mod identity;
 pub mod keys;

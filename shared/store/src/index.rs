@@ -148,9 +148,7 @@ impl Index {
         let jieba = analysis::jieba();
         tantivy.tokenizers().register("words", Words::new(Arc::clone(&jieba)));
         tantivy.tokenizers().register("grams", Grams::default());
-        let writer = tantivy
-            .writer_with_num_threads(1, WRITER_BYTES)
-            .map_err(StoreError::index)?;
+        let writer = tantivy.writer_with_num_threads(1, WRITER_BYTES).map_err(StoreError::index)?;
         let reader = tantivy
             .reader_builder()
             .reload_policy(ReloadPolicy::Manual)

@@ -63,7 +63,10 @@ impl Journal {
             segment_bytes_max: limit::SEGMENT_BYTES_MAX,
         };
         let names = journal.disk.list(dir).map_err(StoreError::io(dir))?;
-        let names: Vec<_> = names.into_iter().filter(|name| name.ends_with(".seg")).collect();
+        let names: Vec<_> = names
+            .into_iter()
+            .filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "seg"))
+            .collect();
         for (position, name) in names.iter().enumerate() {
             journal.load(&dir.join(name), position + 1 == names.len())?;
         }
@@ -78,6 +81,7 @@ impl Journal {
     }
 
     /// Makes segments small, for tests of many segments.
+    #[must_use]
     pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes_max = bytes;
         self
@@ -100,7 +104,9 @@ impl Journal {
         let body = match segment::read_header(&bytes, &expected) {
             Ok(body) => body,
             // A header is durable before the first op is written, so without header and op nothing was acknowledged.
-            Err(_) if last && !segment::has_header(&bytes) && !segment::was_durable(&bytes, 0, 0) => {
+            Err(_)
+                if last && !segment::has_header(&bytes) && !segment::was_durable(&bytes, 0, 0) =>
+            {
                 return self.disk.remove(path).map_err(io);
             }
             Err(reason) => return Err(damaged(0, first_seq, reason)),
@@ -304,4 +310,3 @@ impl Journal {
         Ok(self.op(seq)?.map(|op| op.hash))
     }
 }
-

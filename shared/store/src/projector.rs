@@ -129,9 +129,9 @@ impl Projection {
             }
         }
         let marks = projection.marks.clone();
-        let whole = marks.iter().all(|(feed, mark)| {
-            mark.head.seq == 0 || projection.root(*feed) == mark.root
-        });
+        let whole = marks
+            .iter()
+            .all(|(feed, mark)| mark.head.seq == 0 || projection.root(*feed) == mark.root);
         Ok(whole.then_some(projection))
     }
 
@@ -165,7 +165,7 @@ impl Projection {
 
     /// Root over all records.
     pub(crate) fn union_root(&self) -> Hash {
-        Digest::union_root(self.digests.values())
+        Digest::union_root(&self.digests.values())
     }
 
     /// Folds the next few ops of a feed. Returns whether there was anything to fold.

@@ -34,8 +34,7 @@ pub(crate) enum Table {
     Feeds,
 }
 
-pub(crate) const TABLES: [Table; 4] =
-    [Table::Records, Table::Keys, Table::Outcomes, Table::Feeds];
+pub(crate) const TABLES: [Table; 4] = [Table::Records, Table::Keys, Table::Outcomes, Table::Feeds];
 
 impl Table {
     pub(crate) const fn name(self) -> &'static str {
@@ -245,13 +244,15 @@ mod tests {
     fn what_is_committed_is_read_back_by_key_and_in_order() {
         for (_dir, view) in engines() {
             let key = |n: u8| vec![n / 8, n];
-            let writes: Writes =
-                (0..32).rev().map(|n| (Table::Keys, key(n), vec![n])).collect();
+            let writes: Writes = (0..32).rev().map(|n| (Table::Keys, key(n), vec![n])).collect();
             view.commit(&writes).unwrap();
             assert_eq!(view.engine.get(Table::Keys, &key(9)).unwrap(), Some(vec![9]));
             assert_eq!(view.engine.get(Table::Outcomes, &key(9)).unwrap(), None);
             let all = view.engine.scan(Table::Keys, &[], None, 100).unwrap();
-            assert_eq!(all.iter().map(|(_, v)| v[0]).collect::<Vec<_>>(), (0..32).collect::<Vec<_>>());
+            assert_eq!(
+                all.iter().map(|(_, v)| v[0]).collect::<Vec<_>>(),
+                (0..32).collect::<Vec<_>>()
+            );
             let some = view.engine.scan(Table::Keys, &[1], Some(&key(10)), 3).unwrap();
             assert_eq!(some.iter().map(|(_, v)| v[0]).collect::<Vec<_>>(), [11, 12, 13]);
             let rest = view.engine.scan(Table::Keys, &[1], Some(&key(14)), 100).unwrap();

@@ -1,5 +1,7 @@
 //! The store as a whole: whatever happens to view and index, they come back as what the journal says.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that cannot go on fails its test")]
+
 mod common;
 
 use std::{
@@ -126,8 +128,9 @@ impl Reference {
         let live = self.records.get(&id).map(|(live, _)| *live);
         let titled = Record::from_bytes(&op.signed.payload).is_ok_and(|r| !r.title.is_empty());
         let becomes = match (op.kind.name(), live) {
-            ("record.put.v1", None | Some(true)) if titled => true,
-            ("record.revive.v1", Some(false)) if titled => true,
+            ("record.put.v1", None | Some(true)) | ("record.revive.v1", Some(false)) if titled => {
+                true
+            }
             ("record.tombstone.v1", Some(true)) => false,
             _ => return false,
         };
@@ -297,7 +300,7 @@ fn a_view_that_rots_on_disk_is_built_again() {
             let mut bytes = fs::read(file).unwrap();
             // Files are mostly empty; what is written stands where something is not zero.
             let written: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
-            for _ in 0..1 + rng.below(20) {
+            for _ in 0..=rng.below(20) {
                 bytes[written[rng.below(written.len())]] ^= 1 << rng.below(8);
             }
             if rng.below(4) == 0 {

@@ -39,8 +39,10 @@ pub fn changes(feed: FeedId, district: usize, records: usize) -> Result<Vec<Chan
     generate::rows(&district, records, 1)
         .zip(1..)
         .map(|(row, number)| {
-            let (draft, _) = mapping.draft(&RawRow { row: number, cells: row.into_iter().collect() });
-            let record = validate::check(draft, today).record.ok_or("a generated row is refused")?;
+            let (draft, _) =
+                mapping.draft(&RawRow { row: number, cells: row.into_iter().collect() });
+            let record =
+                validate::check(draft, today).record.ok_or("a generated row is refused")?;
             Ok(Change {
                 kind: OpType::RecordPut,
                 subject: RecordId::new(feed, keys::new_ulid()).to_bytes().to_vec(),

@@ -47,9 +47,8 @@ fn run(args: Args) -> ExitCode {
         What::Search(size) => search::run(&size),
         What::Append(size) => append::run(&size),
     };
-    let figures = result.map_err(|error| {
-        Failure::new("bench", Exit::Error, error.to_string(), error.to_string())
-    });
+    let figures = result
+        .map_err(|error| Failure::new("bench", Exit::Error, error.to_string(), error.to_string()));
     match figures {
         Ok(figures) => {
             output.json(&figures);

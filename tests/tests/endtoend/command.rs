@@ -58,7 +58,10 @@ async fn an_unknown_configuration_key_is_refused_by_name() {
     // A value out of its range too, with what is allowed.
     city.hub.set_env("LIANDONG_CERTIFICATES__TTL_SECS", "1");
     let ran = city.hub.cli(&["serve"]).await.exits(2);
-    assert!(ran.stderr.contains("certificates.ttl_secs") && ran.stderr.contains("31536000"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("certificates.ttl_secs") && ran.stderr.contains("31536000"),
+        "{ran:?}"
+    );
 }
 
 #[tokio::test]
@@ -74,13 +77,16 @@ async fn the_doctor_finds_a_healthy_node_healthy_and_says_what_a_broken_one_lack
     // The hub is away.
     city.hub.stop().await;
     let told = node.cli(&["doctor"]).await.exits(1);
-    assert!(told.stderr.contains("对方没有在该端口监听") && told.stderr.contains("办法"), "{told:?}");
+    assert!(
+        told.stderr.contains("对方没有在该端口监听") && told.stderr.contains("办法"),
+        "{told:?}"
+    );
     assert_eq!(told.stdout.matches('✓').count(), 3, "{told:?}");
     // The certificate is gone.
     node.stop().await;
-    std::fs::remove_file(node.dir().join("keys/certificate.pem")).unwrap();
+    std::fs::remove_file(node.dir().join("keys/tls.pem")).unwrap();
     let told = node.cli(&["doctor"]).await.exits(1);
-    assert!(told.stderr.contains("certificate.pem"), "{told:?}");
+    assert!(told.stderr.contains("tls.pem"), "{told:?}");
     // There is no node at all.
     let told = city.node("nowhere").cli(&["doctor"]).await.exits(1);
     assert!(told.stderr.contains("config.toml") || told.stderr.contains("没有节点"), "{told:?}");
@@ -115,7 +121,10 @@ async fn a_record_is_written_with_the_command_line_whether_the_node_runs_or_not(
     // Content that breaks rules is told whole.
     std::fs::write(&file, json!({ "信息资源名称": "" }).to_string()).unwrap();
     let ran = node.cli(&put).await.exits(3);
-    assert!(ran.stderr.contains("R04.title.missing") && ran.stderr.contains("R04.provider.missing"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("R04.title.missing") && ran.stderr.contains("R04.provider.missing"),
+        "{ran:?}"
+    );
     std::fs::write(&file, "{").unwrap();
     let _refused = node.cli(&put).await.exits(3);
     // Programs get the same as people.
@@ -129,6 +138,7 @@ async fn a_record_is_written_with_the_command_line_whether_the_node_runs_or_not(
     let listed = node.cli_json(&["record", "list"]).await;
     assert_eq!(listed.as_array().unwrap().len(), 2);
     let export = city.root().join("out.csv");
-    let _exported = node.cli(&["export", export.to_str().unwrap(), "--format", "csv"]).await.exits(0);
+    let _exported =
+        node.cli(&["export", export.to_str().unwrap(), "--format", "csv"]).await.exits(0);
     assert!(std::fs::read_to_string(&export).unwrap().contains(&rows::Row::new(2).title));
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use liandong_core::{fold::Status, id::{Hash, RecordId}};
+use liandong_core::{
+    fold::Status,
+    id::{Hash, RecordId},
+};
 use liandong_node::{command::Shown, edit::Edited};
 use liandong_server::admin::AdminError;
 use liandong_tests::{City, Member, rows, wait_until, wait_until_within};
@@ -31,7 +34,12 @@ struct Log {
 }
 
 impl Log {
-    fn note(&mut self, id: Option<RecordId>, status: Status, answer: Result<Edited, AdminError>) -> bool {
+    fn note(
+        &mut self,
+        id: Option<RecordId>,
+        status: Status,
+        answer: Result<Edited, AdminError>,
+    ) -> bool {
         match answer {
             Ok(Edited { id, seq: Some(seq), op_hash: Some(hash), .. }) => {
                 let known = Known { acked: Some(hash), status: Some(status), unknown: 0 };
@@ -64,7 +72,9 @@ async fn edit(
     let mut log = Log::default();
     let mut number = 0;
     while !*stop.borrow() {
-        let settled: Vec<(RecordId, Status)> = log.records.iter()
+        let settled: Vec<(RecordId, Status)> = log
+            .records
+            .iter()
             .filter(|(_, known)| known.unknown == 0)
             .filter_map(|(id, known)| Some((*id, known.status?)))
             .collect();
@@ -74,7 +84,9 @@ async fn edit(
         // The node is only locked away from us while it is being killed and started.
         let node = node.read().await;
         let acknowledged = match chosen {
-            Some((id, Status::Withdrawn)) => log.note(Some(id), Status::Live, node.restore(id).await),
+            Some((id, Status::Withdrawn)) => {
+                log.note(Some(id), Status::Live, node.restore(id).await)
+            }
             Some((id, Status::Live)) if rng.random_bool(0.3) => {
                 log.note(Some(id), Status::Withdrawn, node.withdraw(id, "下线").await)
             }
@@ -107,12 +119,16 @@ async fn no_acknowledged_edit_is_lost_when_processes_are_killed() {
     }
     let made = Arc::new(watch::Sender::new(0));
     let (stop, stopped) = watch::channel(false);
-    let editors: Vec<_> = nodes.iter().zip(seed..)
-        .map(|(node, seed)| tokio::spawn(edit(node.clone(), seed, made.clone(), stopped.clone())))
+    let editors: Vec<_> = nodes
+        .iter()
+        .zip(seed..)
+        .map(|(node, seed)| {
+            tokio::spawn(edit(Arc::clone(node), seed, Arc::clone(&made), stopped.clone()))
+        })
         .collect();
     let mut kills = BTreeMap::<&str, usize>::new();
     for _ in 0..rounds {
-        // So many more edits, and then the middle of whatever goes on at that moment.
+        // So many more edits, and then the middle of whatever goes on at a moment that is drawn.
         let enough = *made.borrow() + rng.random_range(1..40);
         wait_until("edits are made", async || {
             let made = *made.borrow();
@@ -235,7 +251,10 @@ async fn a_district_works_on_without_the_hub_and_the_hub_catches_up_by_itself() 
     .await;
     assert_eq!(node.get("/").await.0, 200);
     let shown = node.list().await;
-    assert!(shown.iter().any(|record| record.at_hub == "pending"), "what the hub has not got is told");
+    assert!(
+        shown.iter().any(|record| record.at_hub == "pending"),
+        "what the hub has not got is told"
+    );
 
     city.hub.start().await;
     wait_until_within(Duration::from_mins(2), "the hub has caught up", async || {

@@ -1,7 +1,18 @@
 //! Feeds that do not follow the rules: broken ones are refused whole, and histories that diverge are frozen.
 
-use liandong_core::{id::{Hash, Head}, op::SignedOp, wire::{Down, Reject, RejectCode, Up}};
-use liandong_tests::{City, Member, raw::{Peer, Stream}, rows, wait_until};
+use std::time::Duration;
+
+use liandong_core::{
+    id::{Hash, Head},
+    limit,
+    op::SignedOp,
+    wire::{Down, Reject, RejectCode, Up},
+};
+use liandong_tests::{
+    City, Member,
+    raw::{Peer, Stream},
+    rows, wait_until, wait_until_within,
+};
 
 use crate::{PROGRAM, copy_dir, hub_shows, shows};
 
@@ -49,14 +60,23 @@ async fn ops_that_break_a_rule_are_refused_whole_and_told_by_rule() {
         ("oversized", head, vec![large], RejectCode::TooLarge, "超过大小上限"),
         ("forged", head, vec![forged], RejectCode::BadSignature, "签名验证失败"),
         ("changed payload", head, vec![changed], RejectCode::Malformed, "已损坏"),
-        ("gap within the batch", head, vec![good.signed.clone(), gap.clone()], RejectCode::BadChain, "不连续"),
+        (
+            "gap within the batch",
+            head,
+            vec![good.signed.clone(), gap.clone()],
+            RejectCode::BadChain,
+            "不连续",
+        ),
         ("gap before the batch", far, vec![gap], RejectCode::BadChain, "与中心不同"),
         ("another district's", head, vec![others], RejectCode::WrongFeed, "不属于本数据流"),
     ];
     for (what, after, ops, code, told) in cases {
         let reject = push(&city, &peer, good.head(), after, ops).await;
         assert_eq!(reject.code, code, "{what}: {reject:?}");
-        assert!(reject.explain.contains(told) && reject.explain.contains(" / "), "{what}: {reject:?}");
+        assert!(
+            reject.explain.contains(told) && reject.explain.contains("/ "),
+            "{what}: {reject:?}"
+        );
         city.hub.logs(&["WARN", "stream refused", &format!("{code:?}"), told]).await;
         let there = city.district("310115").await;
         assert_eq!((there.seq, there.hash), (head.seq, head.hash), "{what} left nothing");
@@ -113,9 +133,8 @@ async fn of_a_node_and_its_clone_the_one_that_wrote_apart_is_frozen_and_the_othe
     node.stop().await;
     let mut clone = city.node("clone");
     copy_dir(node.dir(), clone.dir());
-    let [http, grpc] = [clone.http_url(""), clone.grpc_url()].map(|url| {
-        url.rsplit_once('/').unwrap().1.to_owned()
-    });
+    let [http, grpc] = [clone.http_url(""), clone.grpc_url()]
+        .map(|url| url.rsplit_once('/').unwrap().1.to_owned());
     clone.set_env("LIANDONG_HTTP__LISTEN", &http);
     clone.set_env("LIANDONG_GRPC__LISTEN", &grpc);
     // The original writes and is in sync; the clone has written something else meanwhile.
@@ -136,11 +155,7 @@ async fn of_a_node_and_its_clone_the_one_that_wrote_apart_is_frozen_and_the_othe
     for number in 4..8 {
         node.put(None, &rows::content(number)).await.unwrap();
     }
-    wait_until("the hub has the original's edits", async || {
-        let (local, there) = (node.status().await.feed, city.district("310115").await);
-        (local.hash == there.hash).then_some(()).ok_or(format!("{local:?} {there:?}"))
-    })
-    .await;
+    city.level(&node).await;
     assert_eq!(clone.link().await.state.name(), "fork");
     let _frozen = clone.put(None, &rows::content(9)).await.unwrap();
     let tries = refusals(&city);
@@ -149,11 +164,30 @@ async fn of_a_node_and_its_clone_the_one_that_wrote_apart_is_frozen_and_the_othe
         (more > tries + 1).then_some(()).ok_or(format!("{tries} tries, then {more}"))
     })
     .await;
+    // Its attempts do not make the original look late.
     let (local, there) = (node.status().await.feed, city.district("310115").await);
     assert_eq!((local.seq, local.hash), (there.seq, there.hash));
-    // Once the clone is gone the hub is quiet again.
-    clone.stop().await;
-    city.level(&node).await;
+    assert_eq!((there.state.name(), there.lag_records), ("in_sync", 0), "{there:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_says_nothing_is_closed_however_busy_other_districts_are() {
+    let city = City::start(PROGRAM).await;
+    let busy = city.join("310115", "浦东新区").await;
+    let peer = Peer::of(city.enrol("310104", "徐汇区").await.dir());
+    let url = city.hub.grpc_url();
+    let _silent = Stream::open(&url, &peer.tls(), peer.hello(Head::EMPTY)).await.unwrap();
+    let _connected = hub_shows(&city, "310104", "in_sync").await;
+    let mut number = 0;
+    let within = Duration::from_millis(limit::SILENCE_MS + limit::HEARTBEAT_MS);
+    wait_until_within(within, "the silent district is offline", async || {
+        number += 1;
+        busy.put(None, &rows::content(number)).await.unwrap();
+        let district = city.district("310104").await;
+        (district.state.name() == "offline").then_some(()).ok_or_else(|| format!("{district:?}"))
+    })
+    .await;
+    city.hub.logs(&["a silent stream is closed", &peer.identity.feed.to_string()]).await;
 }
 
 fn refusals(city: &City) -> usize {

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use liandong_core::id::RecordId;
-use liandong_tests::{City, Member, rows::{self, Row}};
+use liandong_tests::{
+    City, Member,
+    rows::{self, Row},
+};
 use serde_json::{Value, json};
 
 use crate::{PROGRAM, titles};
@@ -41,7 +44,8 @@ fn counts(report: &Value) -> [u64; 4] {
 /// The records of a node by their codes, whatever their ids.
 async fn payloads(node: &Member) -> Vec<String> {
     let list = node.list().await;
-    let mut records: Vec<String> = list.iter().map(|shown| shown.record.as_ref().unwrap().to_string()).collect();
+    let mut records: Vec<String> =
+        list.iter().map(|shown| shown.record.as_ref().unwrap().to_string()).collect();
     records.sort_unstable();
     records
 }
@@ -93,17 +97,19 @@ async fn a_rejected_row_blocks_no_other_and_is_told_with_row_rule_and_remedy() {
     assert_eq!(desk.node.status().await.feed.seq, 0, "a dry run writes nothing");
     assert!(desk.node.list().await.is_empty());
 
-    let (exit, report) =
-        desk.import(&file, &["--error-sheet", sheet.to_str().unwrap()]).await;
+    let (exit, report) = desk.import(&file, &["--error-sheet", sheet.to_str().unwrap()]).await;
     assert_eq!((exit, counts(&report)), (3, [4, 0, 0, 0]), "{report}");
-    let rejected: Vec<(u64, &str)> = report["rejected"].as_array().unwrap().iter()
+    let rejected: Vec<(u64, &str)> = report["rejected"]
+        .as_array()
+        .unwrap()
+        .iter()
         .map(|row| (row["row"].as_u64().unwrap(), row["rule"].as_str().unwrap()))
         .collect();
     assert_eq!(rejected, [(4, "R04.title.missing"), (6, "R04.provider.missing")]);
     let text = std::fs::read(&sheet).unwrap();
     assert!(text.starts_with(b"\xEF\xBB\xBF"), "Excel reads it");
     let text = String::from_utf8(text).unwrap();
-    assert!(text.contains("R04.title.missing") && text.contains("填写信息资源名称"), "{text}");
+    assert!(text.contains("R04.title.missing") && text.contains("填写名称"), "{text}");
     desk.city.level(&desk.node).await;
     assert_eq!(desk.city.hub.status().await.view.records, 4);
 
@@ -133,8 +139,7 @@ async fn a_full_list_withdraws_what_it_lacks_only_with_a_persons_word_beyond_a_s
         assert!(ran.stderr.contains("--confirm-deletes 10"), "{}", ran.stderr);
         assert_eq!(desk.node.status().await.view.records, 30);
     }
-    let (exit, report) =
-        desk.import(&file, &["--delete-missing", "--confirm-deletes", "10"]).await;
+    let (exit, report) = desk.import(&file, &["--delete-missing", "--confirm-deletes", "10"]).await;
     assert_eq!((exit, counts(&report)), (0, [0, 0, 20, 10]), "{report}");
     desk.city.level(&desk.node).await;
     assert_eq!(desk.city.hub.status().await.view.records, 20);
@@ -160,11 +165,29 @@ async fn a_record_whose_row_was_rejected_is_not_taken_for_missing() {
     let mut rows = rows::rows(0..30);
     let file = desk.file("a.csv", rows::csv(&rows));
     assert_eq!(desk.import(&file, &[]).await.0, 0);
-    // The row is in the list; a slip in it must not withdraw the entry.
+    // The row is in the list; a slip in it must not withdraw the entry that its code names.
     rows[3].title.clear();
     let file = desk.file("a.csv", rows::csv(&rows));
     let (exit, report) = desk.import(&file, &["--delete-missing"]).await;
-    assert_eq!(desk.node.status().await.view.records, 30, "{exit} {report}");
+    assert_eq!((exit, &report["missing"]), (3, &json!(0)), "{report}");
+    assert_eq!(desk.node.status().await.view.records, 30);
+    // A row that names nothing might be any entry: then a person has to say so.
+    rows[3].code.clear();
+    let file = desk.file("a.csv", rows::csv(&rows));
+    let sheet = desk.city.root().join("错误.csv");
+    let args = ["--delete-missing", "--error-sheet", sheet.to_str().unwrap()];
+    let ran = desk.node.cli(&[&["import", &file], &args[..]].concat()).await.exits(4);
+    assert!(
+        ran.stderr.contains("1 行被拒绝") && ran.stderr.contains("--confirm-deletes 1"),
+        "{ran:?}"
+    );
+    assert!(
+        std::fs::read_to_string(&sheet).unwrap().contains("R04.title.missing"),
+        "faults are told"
+    );
+    assert_eq!(desk.node.status().await.view.records, 30);
+    let (exit, report) = desk.import(&file, &["--delete-missing", "--confirm-deletes", "1"]).await;
+    assert_eq!((exit, &report["deleted"]), (3, &json!(1)), "{report}");
 }
 
 #[tokio::test]
@@ -187,7 +210,9 @@ async fn a_changed_row_changes_its_record_and_a_file_that_is_no_table_changes_no
 
     let seq = desk.node.status().await.feed.seq;
     let missing = desk.city.root().join("没有.csv");
-    for file in [desk.file("图.png", b"\x89PNG\r\n\x1a\n\0\0\0"), missing.to_str().unwrap().to_owned()] {
+    for file in
+        [desk.file("图.png", b"\x89PNG\r\n\x1a\n\0\0\0"), missing.to_str().unwrap().to_owned()]
+    {
         let ran = desk.node.cli(&["import", &file]).await;
         assert!(ran.code != 0 && ran.stderr.contains("错误："), "{ran:?}");
     }

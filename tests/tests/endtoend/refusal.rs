@@ -7,7 +7,11 @@ use liandong_server::{
     identity::{Authority, JoinToken, certificate_pem, make_csr},
     tls::ClientTls,
 };
-use liandong_tests::{City, Member, Ran, raw::{Peer, Stream}, rows, wait_until};
+use liandong_tests::{
+    City, Member, Ran,
+    raw::{Peer, Stream},
+    rows, wait_until,
+};
 use serde_json::Value;
 use tonic::Code;
 
@@ -35,13 +39,13 @@ async fn a_certificate_of_another_authority_is_refused_and_both_ends_say_so() {
     let city = City::start(PROGRAM).await;
     let mut node = city.enrol("310115", "浦东新区").await;
     let peer = Peer::of(node.dir());
-    let elsewhere = Authority::create(tempfile::tempdir().unwrap().path(), clock::now_ms()).unwrap();
+    let elsewhere =
+        Authority::create(tempfile::tempdir().unwrap().path(), clock::now_ms()).unwrap();
     let feed = peer.identity.feed.to_string();
     let (csr, key) = make_csr(&feed).unwrap();
     let foreign = elsewhere.issue_client(&csr, &feed, &[], 3600, clock::now_ms()).unwrap();
     let keys = node.dir().join("keys");
-    std::fs::write(keys.join("certificate.pem"), certificate_pem(&foreign)).unwrap();
-    std::fs::write(keys.join("tls.pem"), key).unwrap();
+    std::fs::write(keys.join("tls.pem"), key + &certificate_pem(&foreign)).unwrap();
     node.start().await;
     let told = shows(&node, "refused").await;
     assert!(told.contains("市平台不接受本节点的证书：签发机构不同"), "{told}");
@@ -81,7 +85,10 @@ async fn a_join_token_works_once_and_every_bad_one_is_told_apart() {
 
     let second = city.node("second");
     let ran = join(&second, &used).await.exits(1);
-    assert!(ran.stderr.contains("接入口令已被使用过") && ran.stderr.contains("used already"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("接入口令已被使用过") && ran.stderr.contains("used already"),
+        "{ran:?}"
+    );
     city.hub.logs(&["WARN", "a node may not join", "已被使用过"]).await;
     assert!(!second.dir().join("config.toml").exists(), "a refusal leaves no node behind");
 
@@ -168,4 +175,28 @@ async fn a_suspended_district_is_told_so_at_once_and_goes_on_when_resumed() {
     city.level(&node).await;
     let there = city.district("310115").await;
     assert_eq!((there.seq, there.state.name()), (2, "in_sync"));
+}
+
+#[tokio::test]
+async fn a_node_that_lost_the_answer_to_its_join_asks_again_with_the_same_token() {
+    let city = City::start(PROGRAM).await;
+    let token = city.add("310115", "浦东新区", 3600).await.unwrap().token;
+    let node = city.node("first");
+    let _joined = join(&node, &token).await.exits(0);
+    // As if the line had been cut before the answer came: the hub has made its decision, the node has its keys only.
+    for file in ["config.toml", "anchor.json", "keys/tls.pem"] {
+        std::fs::remove_file(node.dir().join(file)).unwrap();
+    }
+    let _joined = join(&node, &token).await.exits(0);
+    let mut node = node;
+    let listen =
+        [node.http_url(""), node.grpc_url()].map(|url| url.rsplit_once('/').unwrap().1.to_owned());
+    node.set_env("LIANDONG_HTTP__LISTEN", &listen[0]);
+    node.set_env("LIANDONG_GRPC__LISTEN", &listen[1]);
+    node.start().await;
+    node.put(None, &rows::content(1)).await.unwrap();
+    city.level(&node).await;
+    // The token is of no use to anybody else.
+    let ran = join(&city.node("thief"), &token).await.exits(1);
+    assert!(ran.stderr.contains("接入口令已被使用过"), "{ran:?}");
 }

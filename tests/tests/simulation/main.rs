@@ -4,6 +4,8 @@
 //! A failure prints its seed and scenario; the same code and seed repeat it. `LIANDONG_SIM_SEEDS=10000` runs more seeds
 //! than the default, `LIANDONG_SIM_SEED=42` one. The mutants are worlds with one thing broken: each must be caught.
 
+#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+
 mod hub;
 mod model;
 mod node;
@@ -14,7 +16,7 @@ use model::{Mutant, Rng, Violation, everything};
 use world::World;
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 16;
 /// Seeds within which every mutant must be caught.
 const MUTANT_SEEDS: u64 = 40;
 
@@ -94,7 +96,7 @@ fn an_old_backup_idle(world: &mut World, rng: &mut Rng) -> Result<(), Violation>
 /// F8: fewer, as many and more new ops than were lost.
 fn an_old_backup_then_edits(world: &mut World, rng: &mut Rng) -> Result<(), Violation> {
     let lost = restore_old_backup(world, rng)?;
-    for _ in 0..1 + rng.below(2 * lost) {
+    for _ in 0..=rng.below(2 * lost) {
         world.edit(0);
     }
     world.sync_node(0)?;

@@ -1,5 +1,7 @@
 //! The hub's side of a push stream.
 
+use std::collections::VecDeque;
+
 use super::{PROTOCOL, PROTOCOL_MIN, compare, credit_for};
 use crate::{
     fold::FOLD_VERSION,
@@ -59,6 +61,8 @@ pub struct Receiver {
     received: Head,
     durable: Head,
     batches: u32,
+    /// Last position and bytes of each batch that is not durable yet.
+    in_flight: VecDeque<(u64, usize)>,
     claim: Option<Claim>,
     effects: Vec<ReceiverEffect>,
 }
@@ -73,6 +77,7 @@ impl Receiver {
             received: Head::EMPTY,
             durable: Head::EMPTY,
             batches: 1,
+            in_flight: VecDeque::new(),
             claim: None,
             effects: Vec::new(),
         }
@@ -91,7 +96,8 @@ impl Receiver {
     /// Sets how many batches the node may have in flight. More is said at once, because a node that waits for credit sends
     /// nothing that an answer could follow; less is said with the next message.
     pub fn set_window(&mut self, batches: u32) {
-        let before = std::mem::replace(&mut self.batches, batches.min(limit::BATCHES_IN_FLIGHT_MAX));
+        let before =
+            std::mem::replace(&mut self.batches, batches.min(limit::BATCHES_IN_FLIGHT_MAX));
         if self.phase == Phase::Live && self.batches > before {
             let credit = self.credit();
             let outcomes = Vec::new();
@@ -111,7 +117,11 @@ impl Receiver {
         hash_at: impl Fn(u64) -> Option<Hash>,
     ) {
         if self.phase != Phase::Waiting {
-            return self.reject(RejectCode::Malformed, 0, "重复的 Hello / a second Hello".to_owned());
+            return self.reject(
+                RejectCode::Malformed,
+                0,
+                "重复的 Hello / a second Hello".to_owned(),
+            );
         }
         if hello.feed != self.feed {
             let explain = format!(
@@ -184,6 +194,12 @@ impl Receiver {
             );
             return self.reject(RejectCode::TooLarge, after.seq + 1, explain);
         }
+        let in_flight: usize = self.in_flight.iter().map(|(_, bytes)| bytes).sum();
+        let granted = limit::BATCHES_IN_FLIGHT_MAX as usize * limit::BATCH_BYTES_MAX;
+        if in_flight + bytes > granted {
+            let explain = "超出发送额度 / more bytes in flight than granted".to_owned();
+            return self.reject(RejectCode::OutOfCredit, after.seq + 1, explain);
+        }
         if after != self.received {
             return self.reject_chain(after);
         }
@@ -191,6 +207,7 @@ impl Receiver {
             Ok(ops) => {
                 let after = self.received;
                 self.received = ops.last().map_or(after, Op::head);
+                self.in_flight.push_back((self.received.seq, bytes));
                 self.effects.push(ReceiverEffect::Append { after, ops });
             }
             Err((seq, fault)) => self.reject_fault(seq, &fault),
@@ -244,6 +261,7 @@ impl Receiver {
             return;
         }
         self.durable = receipt.head;
+        self.in_flight.retain(|(last, _)| *last > receipt.head.seq);
         let credit = self.credit();
         self.effects.push(ReceiverEffect::Send(Down::Ack {
             receipt: Some(receipt),
@@ -337,7 +355,9 @@ fn explain(verdict: Verdict, hello: &Hello, mirror: Head) -> String {
     let node = hello.head;
     match verdict {
         Verdict::InSync => format!("一致，均在 {mirror} / both at {mirror}"),
-        Verdict::Extend => format!("中心在 {mirror}，请续传 / the hub is at {mirror}; go on from there"),
+        Verdict::Extend => {
+            format!("中心在 {mirror}，请续传 / the hub is at {mirror}; go on from there")
+        }
         Verdict::Rollback => format!(
             "节点在 {node}，落后于中心已确认的 {mirror}：节点可能从旧备份恢复。已冻结，等待人工确认 / \
              the node is at {node}, behind what the hub has acknowledged ({mirror}): restored from an old backup? Frozen until a person decides"

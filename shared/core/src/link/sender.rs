@@ -124,7 +124,9 @@ impl Sender {
             (Phase::Live, Down::Mismatch { seq, .. }) => {
                 self.effects.push(SenderEffect::Diverged(seq));
             }
-            (_, _) => self.close("中心的消息不合协议顺序 / the hub broke the protocol's order", false),
+            (_, _) => {
+                self.close("中心的消息不合协议顺序 / the hub broke the protocol's order", false);
+            }
         }
     }
 

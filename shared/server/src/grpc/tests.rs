@@ -57,7 +57,7 @@ async fn what_is_not_public_or_not_understood_is_refused_with_a_code() {
     let mut client = CatalogClient::new(channel);
     let rows = [
         (id(RESTRICTED).to_string(), tonic::Code::NotFound),
-        (city.unknown().to_string(), tonic::Code::NotFound),
+        (City::unknown().to_string(), tonic::Code::NotFound),
         ("x".to_owned(), tonic::Code::InvalidArgument),
         (String::new(), tonic::Code::InvalidArgument),
     ];
@@ -106,8 +106,7 @@ async fn health_and_both_reflections_answer() {
         assert_eq!(answer.status(), Health::Serving, "{service}");
     }
 
-    use v1::server_reflection_request::MessageRequest;
-    let list = MessageRequest::ListServices(String::new());
+    let list = v1::server_reflection_request::MessageRequest::ListServices(String::new());
     let asked = v1::ServerReflectionRequest { host: String::new(), message_request: Some(list) };
     let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel.clone());
     let answers = client.server_reflection_info(tokio_stream::once(asked)).await.unwrap();
@@ -117,8 +116,9 @@ async fn health_and_both_reflections_answer() {
         assert!(text.contains(service), "{service} in {text}");
     }
 
-    use v1alpha::server_reflection_request::MessageRequest as Old;
-    let symbol = Old::FileContainingSymbol("liandong.catalog.v1.Catalog".to_owned());
+    let symbol = v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
+        "liandong.catalog.v1.Catalog".to_owned(),
+    );
     let asked =
         v1alpha::ServerReflectionRequest { host: String::new(), message_request: Some(symbol) };
     let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);

@@ -20,7 +20,7 @@ use crate::config::write_private;
 const KEY_FILE: &str = "ca.key.pem";
 const CERT_FILE: &str = "ca.cert.pem";
 /// A certificate is valid from a little before it was issued, for peers whose clock is behind.
-const BACKDATE_MS: i64 = 5 * 60 * 1000;
+pub(super) const BACKDATE_MS: i64 = 5 * 60 * 1000;
 /// Life of the authority's own certificate.
 const AUTHORITY_TTL_SECS: u64 = 10 * 365 * 24 * 3600;
 /// Largest signing request that is looked at, bytes. Ours have about 300.

@@ -47,9 +47,8 @@ impl Index {
         let parsed = self.parse(query);
         let page = TopDocs::with_limit(query.limit.clamp(1, limit::PAGE_HITS_MAX))
             .and_offset(query.offset.min(limit::OFFSET_MAX));
-        let (total, found) = searcher
-            .search(&parsed, &(Count, page.order_by_score()))
-            .map_err(StoreError::index)?;
+        let (total, found) =
+            searcher.search(&parsed, &(Count, page.order_by_score())).map_err(StoreError::index)?;
         let hits = found
             .into_iter()
             .map(|(score, address)| {
@@ -101,10 +100,8 @@ impl Index {
         match terms.as_slice() {
             [] => {}
             [(_, term)] => any.push((Occur::Should, boosted(term_query(term.clone()), 2.0))),
-            _ => any.push((
-                Occur::Should,
-                boosted(Box::new(PhraseQuery::new_with_offset(terms)), 2.0),
-            )),
+            _ => any
+                .push((Occur::Should, boosted(Box::new(PhraseQuery::new_with_offset(terms)), 2.0))),
         }
         let words = analysis::words(text);
         let weighted = [

@@ -40,9 +40,8 @@ pub(super) enum Found {
 
 fn frame(out: &mut Vec<u8>, kind: u8, body: &[&[u8]]) {
     let len = 1 + body.iter().map(|part| part.len()).sum::<usize>();
-    let crc = body.iter().fold(crc32c::crc32c(&[kind]), |crc, part| {
-        crc32c::crc32c_append(crc, part)
-    });
+    let crc =
+        body.iter().fold(crc32c::crc32c(&[kind]), |crc, part| crc32c::crc32c_append(crc, part));
     out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
     out.extend_from_slice(&crc.to_be_bytes());
     out.push(kind);

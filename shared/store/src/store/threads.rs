@@ -1,7 +1,7 @@
 //! Writer, projector and indexer.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering, mpsc::Receiver},
     thread::JoinHandle,
     time::Duration,
@@ -38,8 +38,7 @@ pub(super) fn start(
         let thread = std::thread::Builder::new().name(name.to_owned());
         thread.spawn(run).map_err(StoreError::io("thread"))
     };
-    let (writer, projector, indexer) =
-        (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
+    let (writer, projector, indexer) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
     Ok(vec![
         spawn("journal-writer", Box::new(move || write(&writer, &queue)))?,
         spawn("projector", Box::new(move || project(&projector)))?,
@@ -80,8 +79,8 @@ fn write_group(shared: &Shared, group: Vec<Job>) {
             }
         }
     }
-    let feeds: BTreeMap<FeedId, ()> = written.iter().map(|(job, _)| (job.feed, ())).collect();
-    for feed in feeds.keys() {
+    let feeds: BTreeSet<FeedId> = written.iter().map(|(job, _)| job.feed).collect();
+    for feed in &feeds {
         let Some(journal) = shared.journals.read().get(feed).map(Arc::clone) else { continue };
         let to_sync = journal.read().to_sync();
         let Some((file, head)) = to_sync else { continue };

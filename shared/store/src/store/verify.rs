@@ -97,7 +97,9 @@ impl Store {
             match self.state(*id)? {
                 // The record may have moved on since the verification began.
                 Some(current) if current == *state || current.seq > state.seq => {}
-                Some(_) => report.faults.push(format!("record {id}: the view holds another version")),
+                Some(_) => {
+                    report.faults.push(format!("record {id}: the view holds another version"));
+                }
                 None => report.faults.push(format!("record {id} is missing in the view")),
             }
         }

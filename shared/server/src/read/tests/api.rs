@@ -66,11 +66,11 @@ async fn a_restricted_record_looks_like_one_that_does_not_exist() {
     let city = City::new().await;
     for prefix in ["/api/v1/records", "/dataset"] {
         let hidden = city.get(&format!("{prefix}/{}", id(RESTRICTED))).await;
-        let unknown = city.get(&format!("{prefix}/{}", city.unknown())).await;
+        let unknown = city.get(&format!("{prefix}/{}", City::unknown())).await;
         assert_eq!((hidden.status, unknown.status), (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND));
         let same = |answer: &Answer, number: String| answer.body.replace(&number, "ID");
         let hidden = same(&hidden, id(RESTRICTED).to_string());
-        assert_eq!(hidden, same(&unknown, city.unknown().to_string()));
+        assert_eq!(hidden, same(&unknown, City::unknown().to_string()));
     }
 }
 

@@ -184,7 +184,7 @@ impl City {
         Answer::of(self.router(), request).await
     }
 
-    pub(crate) fn unknown(&self) -> RecordId {
+    pub(crate) fn unknown() -> RecordId {
         id(999)
     }
 }
