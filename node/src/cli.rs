@@ -1,5 +1,8 @@
 //! The command line of the node.
 
+mod doctor;
+mod show;
+
 use std::{
     ffi::OsString,
     io::Read as _,
@@ -13,20 +16,17 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use liandong_core::id::{Hash, RecordId};
 use liandong_server::{
     admin::AdminError,
-    clock, command,
+    command,
     identity::JoinToken,
     output::{Exit, Explain as _, Failure, Output},
-    site::Status,
     telemetry, tls,
 };
-use liandong_store::VerifyReport;
 use serde_json::Value;
 
 use crate::{
     app::{App, AppError},
-    command::{Command, SearchResult, Shown},
+    command::Command,
     config::Config,
-    edit::Edited,
     export,
     import::plan::{Options, Report},
     join::{self, Addresses},
@@ -218,7 +218,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
     let command = match cli.command {
         Sub::Init(init) => return initialise(dir, &init, output).await,
         Sub::Serve => return run_server(dir).await,
-        Sub::Doctor => return doctor(dir, output).await,
+        Sub::Doctor => return doctor::doctor(dir, output).await,
         Sub::Import(import) => return import_files(dir, &import, output).await,
         Sub::Completions { shell } => {
             let mut text = Vec::new();
@@ -234,7 +234,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
         Sub::Rebuild => Command::Rebuild,
     };
     let answer = run(dir, &command, output).await?;
-    show(&command, answer, output)
+    show::answer(&command, answer, output)
 }
 
 fn record_command(sub: RecordSub) -> Result<Command, AppError> {
@@ -362,7 +362,7 @@ async fn import_files(dir: &Path, import: &Import, output: Output) -> Result<Exi
         if output.is_json() {
             output.json(&report);
         } else {
-            show_report(file, &report, output);
+            show::report(file, &report, output);
         }
     }
     Ok(exit)
@@ -400,200 +400,4 @@ impl Drop for Spooled {
     fn drop(&mut self) {
         let _stays = std::fs::remove_file(&self.0);
     }
-}
-
-fn show_report(file: &Path, report: &Report, output: Output) {
-    for (zh, en) in &report.notes {
-        output.note(zh, en);
-    }
-    let what = if report.dry_run { "预演 dry run" } else { "导入 imported" };
-    output.line(&format!("{what} {}", file.display()));
-    let rows = [
-        ("读取 read", report.read),
-        ("新增 new", report.new),
-        ("变更 changed", report.changed),
-        ("未变 unchanged", report.unchanged),
-        ("重复 duplicates", report.duplicates),
-        ("已撤回，未恢复 withdrawn", report.withdrawn),
-        ("拒绝 rejected", report.rejected.len()),
-        ("文件中缺少 missing", report.missing),
-        ("已撤回 deleted", report.deleted),
-    ];
-    let rows: Vec<Vec<String>> =
-        rows.iter().map(|(what, count)| vec![(*what).to_owned(), count.to_string()]).collect();
-    output.table(&["", "行 rows"], &rows);
-    for row in &report.rejected {
-        output.line(&format!(
-            "第 {} 行 [{}] {}：{}。{}",
-            row.row, row.rule, row.field, row.message, row.remedy
-        ));
-    }
-    if !report.remarks.is_empty() {
-        let rows: Vec<Vec<String>> = report
-            .remarks
-            .iter()
-            .map(|(rule, count)| vec![rule.clone(), count.to_string()])
-            .collect();
-        output.table(&["提示 remark", "条 records"], &rows);
-    }
-}
-
-fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, AppError> {
-    if output.is_json() {
-        output.json(&answer);
-    }
-    match command {
-        Command::List { .. } => {
-            let records: Vec<Shown> = command::read(answer)?;
-            show_records(&records, output);
-        }
-        Command::Search { .. } => {
-            let result: SearchResult = command::read(answer)?;
-            show_records(&result.hits, output);
-            output.line(&format!("共 {} 条 / {} in all", result.total, result.total));
-        }
-        Command::Show { .. } => {
-            let text = serde_json::to_string_pretty(&answer).unwrap_or_default();
-            output.line(&text);
-        }
-        Command::Put { .. } | Command::Withdraw { .. } | Command::Restore { .. } => {
-            let edited: Edited = command::read(answer)?;
-            for fault in &edited.faults {
-                output.note(
-                    &format!("[{}] {}：{}", fault.rule, fault.field, fault.message),
-                    &format!("[{}] {}: {}", fault.rule, fault.field, fault.message_en),
-                );
-            }
-            match edited.seq {
-                Some(seq) => output.line(&format!("{} 第 {seq} 条操作 / op {seq}", edited.id)),
-                None => output.line(&format!("{} 没有变化 / nothing changed", edited.id)),
-            }
-        }
-        Command::Export { .. } => output.line(&format!("已导出 / exported: {answer}")),
-        Command::Status => show_status(&command::read(answer)?, output),
-        Command::Rebuild => output.line("正在重建 / rebuilding"),
-        Command::Verify => {
-            let report: VerifyReport = command::read(answer)?;
-            for fault in &report.faults {
-                output.line(fault);
-            }
-            output.line(&format!(
-                "{} 条操作、{} 个签名、{} 条目录、{} 篇索引：{} 处不符 / {} faults",
-                report.ops,
-                report.signatures,
-                report.records,
-                report.documents,
-                report.faults.len(),
-                report.faults.len()
-            ));
-            if !report.faults.is_empty() {
-                return Ok(Exit::Error);
-            }
-        }
-        Command::Import { .. } => {}
-    }
-    Ok(Exit::Ok)
-}
-
-fn show_records(records: &[Shown], output: Output) {
-    let rows: Vec<Vec<String>> = records
-        .iter()
-        .map(|shown| {
-            let field = |path: &str| {
-                let value = shown.record.as_ref().and_then(|record| record.pointer(path));
-                value.and_then(Value::as_str).unwrap_or_default().to_owned()
-            };
-            let title = shown.withdrawn_reason.as_ref().map_or_else(
-                || field("/title"),
-                |reason| format!("（已撤回 withdrawn：{reason}）"),
-            );
-            vec![title, field("/provider/name"), shown.at_hub.clone(), shown.id.to_string()]
-        })
-        .collect();
-    output.table(&["标题 Title", "提供方 Provider", "中心 Hub", "编号 Id"], &rows);
-}
-
-fn show_status(status: &Status, output: Output) {
-    output.line(&format!(
-        "{}  目录 {} 条  序号 {}@{}  根 {}  已索引 {}",
-        status.software,
-        status.view.records,
-        status.feed.seq,
-        status.feed.hash.short(),
-        status.view.root.short(),
-        status.index.applied_seq
-    ));
-    if let Some(hub) = &status.hub {
-        let seen = hub.last_contact.map(|at| clock::ago(clock::now_ms(), at).0);
-        output.line(&format!(
-            "中心 hub {}：{} {}，已确认 acked {}，最近联系 {}，隔离 quarantined {}",
-            hub.url,
-            hub.state.label().0,
-            hub.state.label().1,
-            hub.acked_seq,
-            seen.unwrap_or_else(|| "—".to_owned()),
-            hub.quarantined
-        ));
-        if let Some(explain) = &hub.explain {
-            output.line(explain);
-        }
-        if let Some(expires) = hub.certificate_expires {
-            let until = clock::format_shanghai(expires);
-            output.line(&format!("证书有效期至 / certificate until {until}"));
-        }
-    }
-}
-
-/// Looks at what can be seen without starting: configuration, certificate, data, the way to the hub.
-async fn doctor(dir: &Path, output: Output) -> Result<Exit, AppError> {
-    let config = Config::load(dir, &[]);
-    let mut checks: Vec<(&str, Result<String, Failure>)> = Vec::new();
-    checks.push((
-        "证书 certificate",
-        crate::app::read_certificate(dir)
-            .and_then(|(der, _)| Ok(liandong_server::identity::CertInfo::parse(&der)?))
-            .map(|info| clock::format_shanghai(info.not_after_ms))
-            .map_err(|error| error.explain()),
-    ));
-    let status = run(dir, &Command::Status, output).await.and_then(command::read::<Status>);
-    checks.push((
-        "数据 data",
-        status.map(|status| format!("{} 条目录 / records", status.view.records)),
-    ));
-    match config {
-        Ok(config) => {
-            checks.push(("配置 configuration", Ok(format!("http {}", config.http.listen))));
-            checks.push(("中心 hub", reach(dir, &config).await.map_err(|error| error.explain())));
-        }
-        Err(error) => checks.push(("配置 configuration", Err(error.explain()))),
-    }
-    let failed = checks.iter().any(|(_, result)| result.is_err());
-    if output.is_json() {
-        let lines: Vec<Value> = checks
-            .iter()
-            .map(|(what, result)| match result {
-                Ok(found) => serde_json::json!({ "check": what, "ok": true, "found": found }),
-                Err(error) => serde_json::json!({ "check": what, "ok": false, "error": error }),
-            })
-            .collect();
-        output.json(&lines);
-    }
-    for (what, result) in checks {
-        match result {
-            Ok(found) => output.line(&format!("✓ {what}: {found}")),
-            Err(failure) => {
-                output.error(&failure);
-            }
-        }
-    }
-    Ok(if failed { Exit::Error } else { Exit::Ok })
-}
-
-async fn reach(dir: &Path, config: &Config) -> Result<String, AppError> {
-    let anchor = liandong_server::identity::Anchor::read(dir)?;
-    let anchor = anchor.ok_or_else(|| AppError::Refused("尚未加入 / not joined".to_owned()))?;
-    let (certificate, key) = crate::app::read_certificate(dir)?;
-    let client = tls::ClientTls::mutual(&anchor.ca_der()?, &certificate, &key)?;
-    let _channel = tls::connect(&config.hub.url, &client, tls::Timeouts::default()).await?;
-    Ok(config.hub.url.clone())
 }

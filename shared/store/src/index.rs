@@ -1,6 +1,7 @@
 //! The search index (tantivy), a projection of the journal like the view.
 //!
-//! Every commit carries the positions it has applied, so an answer can say how old it is and a crash at any point leaves
+//! Every commit carries the positions it has applied, so an answer can say how old it is and a crash at any point
+//! leaves
 //! an index that goes on from where it was. Another analysis version makes a new index from the journal.
 
 mod analysis;

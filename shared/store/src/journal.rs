@@ -1,7 +1,9 @@
 //! The journal of one feed: segment files of checksummed ops. It is the database; all else is derived from it.
 //!
-//! A segment begins with a header record and holds ops in order. What was half written when the power went is at the very
-//! end and is cut off, because it was never acknowledged. Damage before something that was durable is something else: it
+//! A segment begins with a header record and holds ops in order. What was half written when the power went is at
+//! the very
+//! end and is cut off, because it was never acknowledged. Damage before something that was durable is something
+//! else: it
 //! is reported with its place and nothing is cut.
 
 mod segment;
@@ -213,7 +215,8 @@ impl Journal {
         Ok(())
     }
 
-    /// The file to sync for what was written so far, and the head that is durable afterwards. Syncing needs no lock on the
+    /// The file to sync for what was written so far, and the head that is durable afterwards. Syncing needs no
+    /// lock on the
     /// journal, so readers go on.
     pub fn to_sync(&self) -> Option<(Arc<dyn DiskFile>, Head)> {
         let segment = self.segments.last()?;

@@ -193,7 +193,8 @@ impl Store {
     /// Opens a data directory: reads the journals, checks view and index against them, starts the threads.
     ///
     /// # Errors
-    /// `Damaged` when a journal is damaged in the middle; `Io`; `View` and `Index` when not even an empty projection can
+    /// `Damaged` when a journal is damaged in the middle; `Io`; `View` and `Index` when not even an empty
+    /// projection can
     /// be made.
     pub fn open(options: Options) -> Result<Self, StoreError> {
         let root = options.dir.join("journal");
@@ -287,7 +288,8 @@ impl Store {
         Ok(())
     }
 
-    /// Appends ops after `after`, or not at all. The answer comes when they are durable. Blocks while the writer's queue
+    /// Appends ops after `after`, or not at all. The answer comes when they are durable. Blocks while the
+    /// writer's queue
     /// is full, which is what holds a fast sender back.
     pub fn append(&self, feed: FeedId, after: Head, ops: Vec<Op>) -> Appended {
         let (done, appended) = oneshot::channel();

@@ -1,6 +1,7 @@
 //! The view: what the fold made of the journals, in an embedded engine behind a narrow trait.
 //!
-//! It can be deleted at any time. Each feed's watermark is committed with what it caused, so that the view is always the
+//! It can be deleted at any time. Each feed's watermark is committed with what it caused, so that the view is
+//! always the
 //! fold of exact prefixes; whatever is in doubt is folded again from the journals.
 
 mod redb;

@@ -1,4 +1,5 @@
-//! The replication of a whole city in one thread: real authors, journals, senders and receivers over simulated disks and
+//! The replication of a whole city in one thread: real authors, journals, senders and receivers over simulated
+//! disks and
 //! a simulated network, all drawn from a seed.
 //!
 //! A failure prints its seed and scenario; the same code and seed repeat it. `LIANDONG_SIM_SEEDS=10000` runs more seeds

@@ -93,7 +93,8 @@ impl Receiver {
         self.phase == Phase::Closed
     }
 
-    /// Sets how many batches the node may have in flight. More is said at once, because a node that waits for credit sends
+    /// Sets how many batches the node may have in flight. More is said at once, because a node that waits for
+    /// credit sends
     /// nothing that an answer could follow; less is said with the next message.
     pub fn set_window(&mut self, batches: u32) {
         let before =
@@ -360,11 +361,13 @@ fn explain(verdict: Verdict, hello: &Hello, mirror: Head) -> String {
         }
         Verdict::Rollback => format!(
             "节点在 {node}，落后于中心已确认的 {mirror}：节点可能从旧备份恢复。已冻结，等待人工确认 / \
-             the node is at {node}, behind what the hub has acknowledged ({mirror}): restored from an old backup? Frozen until a person decides"
+             the node is at {node}, behind what the hub has acknowledged ({mirror}): \
+             restored from an old backup? Frozen until a person decides"
         ),
         Verdict::Fork => format!(
             "节点 {node} 与中心 {mirror} 已分叉：节点可能被克隆或恢复后又写入。已冻结，等待人工确认 / \
-             node {node} and hub {mirror} have diverged: cloned, or restored and written to? Frozen until a person decides"
+             node {node} and hub {mirror} have diverged: cloned, or restored and written to? \
+             Frozen until a person decides"
         ),
         Verdict::UpgradeRequired => format!(
             "协议版本不兼容：中心支持 {PROTOCOL_MIN}–{PROTOCOL}，节点 {}–{}，请升级 / no protocol version in common; upgrade",

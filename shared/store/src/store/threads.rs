@@ -46,7 +46,8 @@ pub(super) fn start(
     ])
 }
 
-/// A journal that cannot be written or synced cannot be trusted: what the kernel dropped after a failed sync is unknown,
+/// A journal that cannot be written or synced cannot be trusted: what the kernel dropped after a failed sync is
+/// unknown,
 /// so the process ends before it can acknowledge anything more.
 fn die(error: &StoreError) -> ! {
     tracing::error!(%error, "the journal cannot be made durable; the process ends");

@@ -1,0 +1,162 @@
+//! What commands print for people.
+
+use std::path::Path;
+
+use liandong_server::{
+    clock, command,
+    output::{Exit, Output},
+    site::Status,
+};
+use liandong_store::VerifyReport;
+use serde_json::Value;
+
+use crate::{
+    app::AppError,
+    command::{Command, SearchResult, Shown},
+    edit::Edited,
+    import::plan::Report,
+};
+
+/// Prints what an import did.
+pub(super) fn report(file: &Path, report: &Report, output: Output) {
+    for (zh, en) in &report.notes {
+        output.note(zh, en);
+    }
+    let what = if report.dry_run { "预演 dry run" } else { "导入 imported" };
+    output.line(&format!("{what} {}", file.display()));
+    let rows = [
+        ("读取 read", report.read),
+        ("新增 new", report.new),
+        ("变更 changed", report.changed),
+        ("未变 unchanged", report.unchanged),
+        ("重复 duplicates", report.duplicates),
+        ("已撤回，未恢复 withdrawn", report.withdrawn),
+        ("拒绝 rejected", report.rejected.len()),
+        ("文件中缺少 missing", report.missing),
+        ("已撤回 deleted", report.deleted),
+    ];
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|(what, count)| vec![(*what).to_owned(), count.to_string()]).collect();
+    output.table(&["", "行 rows"], &rows);
+    for row in &report.rejected {
+        output.line(&format!(
+            "第 {} 行 [{}] {}：{}。{}",
+            row.row, row.rule, row.field, row.message, row.remedy
+        ));
+    }
+    if !report.remarks.is_empty() {
+        let rows: Vec<Vec<String>> = report
+            .remarks
+            .iter()
+            .map(|(rule, count)| vec![rule.clone(), count.to_string()])
+            .collect();
+        output.table(&["提示 remark", "条 records"], &rows);
+    }
+}
+
+/// Prints a command's answer.
+pub(super) fn answer(command: &Command, answer: Value, output: Output) -> Result<Exit, AppError> {
+    if output.is_json() {
+        output.json(&answer);
+    }
+    match command {
+        Command::List { .. } => {
+            let shown: Vec<Shown> = command::read(answer)?;
+            records(&shown, output);
+        }
+        Command::Search { .. } => {
+            let result: SearchResult = command::read(answer)?;
+            records(&result.hits, output);
+            output.line(&format!("共 {} 条 / {} in all", result.total, result.total));
+        }
+        Command::Show { .. } => {
+            let text = serde_json::to_string_pretty(&answer).unwrap_or_default();
+            output.line(&text);
+        }
+        Command::Put { .. } | Command::Withdraw { .. } | Command::Restore { .. } => {
+            let edited: Edited = command::read(answer)?;
+            for fault in &edited.faults {
+                output.note(
+                    &format!("[{}] {}：{}", fault.rule, fault.field, fault.message),
+                    &format!("[{}] {}: {}", fault.rule, fault.field, fault.message_en),
+                );
+            }
+            match edited.seq {
+                Some(seq) => output.line(&format!("{} 第 {seq} 条操作 / op {seq}", edited.id)),
+                None => output.line(&format!("{} 没有变化 / nothing changed", edited.id)),
+            }
+        }
+        Command::Export { .. } => output.line(&format!("已导出 / exported: {answer}")),
+        Command::Status => status(&command::read(answer)?, output),
+        Command::Rebuild => output.line("正在重建 / rebuilding"),
+        Command::Verify => {
+            let report: VerifyReport = command::read(answer)?;
+            for fault in &report.faults {
+                output.line(fault);
+            }
+            output.line(&format!(
+                "{} 条操作、{} 个签名、{} 条目录、{} 篇索引：{} 处不符 / {} faults",
+                report.ops,
+                report.signatures,
+                report.records,
+                report.documents,
+                report.faults.len(),
+                report.faults.len()
+            ));
+            if !report.faults.is_empty() {
+                return Ok(Exit::Error);
+            }
+        }
+        Command::Import { .. } => {}
+    }
+    Ok(Exit::Ok)
+}
+
+fn records(records: &[Shown], output: Output) {
+    let rows: Vec<Vec<String>> = records
+        .iter()
+        .map(|shown| {
+            let field = |path: &str| {
+                let value = shown.record.as_ref().and_then(|record| record.pointer(path));
+                value.and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
+            let title = shown.withdrawn_reason.as_ref().map_or_else(
+                || field("/title"),
+                |reason| format!("（已撤回 withdrawn：{reason}）"),
+            );
+            vec![title, field("/provider/name"), shown.at_hub.clone(), shown.id.to_string()]
+        })
+        .collect();
+    output.table(&["标题 Title", "提供方 Provider", "中心 Hub", "编号 Id"], &rows);
+}
+
+fn status(status: &Status, output: Output) {
+    output.line(&format!(
+        "{}  目录 {} 条  序号 {}@{}  根 {}  已索引 {}",
+        status.software,
+        status.view.records,
+        status.feed.seq,
+        status.feed.hash.short(),
+        status.view.root.short(),
+        status.index.applied_seq
+    ));
+    if let Some(hub) = &status.hub {
+        let seen = hub.last_contact.map(|at| clock::ago(clock::now_ms(), at).0);
+        output.line(&format!(
+            "中心 hub {}：{} {}，已确认 acked {}，最近联系 {}，隔离 quarantined {}",
+            hub.url,
+            hub.state.label().0,
+            hub.state.label().1,
+            hub.acked_seq,
+            seen.unwrap_or_else(|| "—".to_owned()),
+            hub.quarantined
+        ));
+        if let Some(explain) = &hub.explain {
+            output.line(explain);
+        }
+        if let Some(expires) = hub.certificate_expires {
+            let until = clock::format_shanghai(expires);
+            output.line(&format!("证书有效期至 / certificate until {until}"));
+        }
+    }
+}
