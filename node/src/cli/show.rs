@@ -5,7 +5,7 @@ use std::path::Path;
 use liandong_server::{
     clock, command,
     output::{Exit, Output},
-    site::Status,
+    site::{State, Status},
 };
 use liandong_store::VerifyReport;
 use serde_json::Value;
@@ -39,10 +39,12 @@ pub(super) fn report(file: &Path, report: &Report, output: Output) {
         rows.iter().map(|(what, count)| vec![(*what).to_owned(), count.to_string()]).collect();
     output.table(&["", "行 rows"], &rows);
     for row in &report.rejected {
-        output.line(&format!(
-            "第 {} 行 [{}] {}：{}。{}",
-            row.row, row.rule, row.field, row.message, row.remedy
-        ));
+        for fault in &row.faults {
+            output.line(&format!(
+                "第 {} 行 [{}] {}：{}。{}",
+                row.row, fault.rule, fault.field, fault.message, fault.remedy
+            ));
+        }
     }
     if !report.remarks.is_empty() {
         let rows: Vec<Vec<String>> = report
@@ -151,7 +153,8 @@ fn status(status: &Status, output: Output) {
             seen.unwrap_or_else(|| "—".to_owned()),
             hub.quarantined
         ));
-        if let Some(explain) = &hub.explain {
+        // What the last handshake said is old once all is well.
+        if let Some(explain) = hub.explain.as_ref().filter(|_| hub.state != State::InSync) {
             output.line(explain);
         }
         if let Some(expires) = hub.certificate_expires {

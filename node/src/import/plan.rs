@@ -442,7 +442,14 @@ fn repeated(row: u64, first: u64) -> (ErrorLine, Rejected) {
         message_en: line.message_en.clone(),
         remedy: line.remedy_zh.clone(),
         remedy_en: line.remedy_en.clone(),
-        faults: Vec::new(),
+        faults: vec![OwnedFault {
+            rule: line.rule.clone(),
+            field: line.field.clone(),
+            severity: line.severity.clone(),
+            message: line.message_zh.clone(),
+            message_en: line.message_en.clone(),
+            remedy: line.remedy_zh.clone(),
+        }],
     };
     (line, rejected)
 }
