@@ -9,9 +9,8 @@ use liandong_server::{
     clock, command,
     output::{Exit, Explain as _, Failure, Output},
     site::{State, Status},
-    telemetry, tls,
+    telemetry,
 };
-use liandong_store::VerifyReport;
 use serde_json::Value;
 
 use crate::{
@@ -134,20 +133,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    let output = Output::new(cli.json);
-    tls::install();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let failure =
-                Failure::new("runtime", Exit::Error, error.to_string(), error.to_string());
-            return output.error(&failure).into();
-        }
-    };
-    match runtime.block_on(dispatch(cli, output)) {
-        Ok(exit) => exit.into(),
-        Err(failure) => output.error(&failure).into(),
-    }
+    command::start(cli.json, |output| dispatch(cli, output))
 }
 
 async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
@@ -252,20 +238,7 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
         Command::Status => show_status(&command::read(answer)?, output),
         Command::Search { .. } => show_hits(&command::read(answer)?, output),
         Command::Rebuild => output.line("正在重建 / rebuilding"),
-        Command::Verify => {
-            let report: VerifyReport = command::read(answer)?;
-            for fault in &report.faults {
-                output.line(fault);
-            }
-            output.line(&format!(
-                "{} 条操作、{} 个签名、{} 条目录、{} 篇索引：{} 处不符 / {} ops, {} signatures, {} records, {} documents: {} faults",
-                report.ops, report.signatures, report.records, report.documents, report.faults.len(),
-                report.ops, report.signatures, report.records, report.documents, report.faults.len(),
-            ));
-            if !report.faults.is_empty() {
-                return Ok(Exit::Error);
-            }
-        }
+        Command::Verify => return Ok(command::show_verified(&command::read(answer)?, output)),
     }
     Ok(Exit::Ok)
 }
@@ -348,7 +321,7 @@ fn show_hits(result: &SearchResult, output: Output) {
 
 /// Looks at what can be seen without starting: configuration, keys, ports, disk, journal.
 async fn doctor(dir: &std::path::Path, output: Output) -> Result<Exit, Failure> {
-    let mut checks: Vec<(&str, Result<String, Failure>)> = Vec::new();
+    let mut checks: Vec<command::Check> = Vec::new();
     checks.push((
         "配置 configuration",
         Config::load(dir, &[])
@@ -367,24 +340,5 @@ async fn doctor(dir: &std::path::Path, output: Output) -> Result<Exit, Failure> 
             .and_then(command::read::<Status>)
             .map(|status| format!("{} 条目录 / records", status.view.records)),
     ));
-    let failed = checks.iter().any(|(_, result)| result.is_err());
-    if output.is_json() {
-        let lines: Vec<Value> = checks
-            .iter()
-            .map(|(what, result)| match result {
-                Ok(found) => serde_json::json!({ "check": what, "ok": true, "found": found }),
-                Err(error) => serde_json::json!({ "check": what, "ok": false, "error": error }),
-            })
-            .collect();
-        output.json(&lines);
-    }
-    for (what, result) in checks {
-        match result {
-            Ok(found) => output.line(&format!("✓ {what}: {found}")),
-            Err(failure) => {
-                output.error(&failure);
-            }
-        }
-    }
-    Ok(if failed { Exit::Error } else { Exit::Ok })
+    Ok(command::show_checks(&checks, output))
 }

@@ -19,7 +19,7 @@ use liandong_server::{
     command,
     identity::JoinToken,
     output::{Exit, Explain as _, Failure, Output},
-    telemetry, tls,
+    telemetry,
 };
 use serde_json::Value;
 
@@ -197,20 +197,9 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    let output = Output::new(cli.json);
-    tls::install();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            let failure =
-                Failure::new("runtime", Exit::Error, error.to_string(), error.to_string());
-            return output.error(&failure).into();
-        }
-    };
-    match runtime.block_on(dispatch(cli, output)) {
-        Ok(exit) => exit.into(),
-        Err(error) => output.error(&error.explain()).into(),
-    }
+    command::start(cli.json, |output| async move {
+        dispatch(cli, output).await.map_err(|error| error.explain())
+    })
 }
 
 async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {

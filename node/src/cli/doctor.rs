@@ -5,11 +5,10 @@ use std::path::Path;
 use liandong_server::{
     clock, command,
     identity::{Anchor, CertInfo},
-    output::{Exit, Explain as _, Failure, Output},
+    output::{Exit, Explain as _, Output},
     site::Status,
     tls,
 };
-use serde_json::Value;
 
 use super::run;
 use crate::{
@@ -21,7 +20,7 @@ use crate::{
 /// Looks at what can be seen without starting: configuration, certificate, data, the way to the hub.
 pub(super) async fn doctor(dir: &Path, output: Output) -> Result<Exit, AppError> {
     let config = Config::load(dir, &[]);
-    let mut checks: Vec<(&str, Result<String, Failure>)> = Vec::new();
+    let mut checks: Vec<command::Check> = Vec::new();
     checks.push((
         "证书 certificate",
         read_certificate(dir)
@@ -41,26 +40,7 @@ pub(super) async fn doctor(dir: &Path, output: Output) -> Result<Exit, AppError>
         }
         Err(error) => checks.push(("配置 configuration", Err(error.explain()))),
     }
-    let failed = checks.iter().any(|(_, result)| result.is_err());
-    if output.is_json() {
-        let lines: Vec<Value> = checks
-            .iter()
-            .map(|(what, result)| match result {
-                Ok(found) => serde_json::json!({ "check": what, "ok": true, "found": found }),
-                Err(error) => serde_json::json!({ "check": what, "ok": false, "error": error }),
-            })
-            .collect();
-        output.json(&lines);
-    }
-    for (what, result) in checks {
-        match result {
-            Ok(found) => output.line(&format!("✓ {what}: {found}")),
-            Err(failure) => {
-                output.error(&failure);
-            }
-        }
-    }
-    Ok(if failed { Exit::Error } else { Exit::Ok })
+    Ok(command::show_checks(&checks, output))
 }
 
 async fn reach(dir: &Path, config: &Config) -> Result<String, AppError> {

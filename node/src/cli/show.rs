@@ -7,7 +7,6 @@ use liandong_server::{
     output::{Exit, Output},
     site::{State, Status},
 };
-use liandong_store::VerifyReport;
 use serde_json::Value;
 
 use crate::{
@@ -91,24 +90,7 @@ pub(super) fn answer(command: &Command, answer: Value, output: Output) -> Result
         Command::Export { .. } => output.line(&format!("已导出 / exported: {answer}")),
         Command::Status => status(&command::read(answer)?, output),
         Command::Rebuild => output.line("正在重建 / rebuilding"),
-        Command::Verify => {
-            let report: VerifyReport = command::read(answer)?;
-            for fault in &report.faults {
-                output.line(fault);
-            }
-            output.line(&format!(
-                "{} 条操作、{} 个签名、{} 条目录、{} 篇索引：{} 处不符 / {} faults",
-                report.ops,
-                report.signatures,
-                report.records,
-                report.documents,
-                report.faults.len(),
-                report.faults.len()
-            ));
-            if !report.faults.is_empty() {
-                return Ok(Exit::Error);
-            }
-        }
+        Command::Verify => return Ok(command::show_verified(&command::read(answer)?, output)),
         Command::Import { .. } => {}
     }
     Ok(Exit::Ok)

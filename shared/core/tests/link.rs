@@ -6,6 +6,7 @@ use ed25519_dalek::SigningKey;
 use liandong_core::{
     fold::FOLD_VERSION,
     id::{FeedId, Hash, Head, InstanceId},
+    limit,
     link::{Admission, Receiver, ReceiverEffect, Sender, SenderEffect, credit_for},
     op::{Author, Change, Keys, Op, OpType, SignedOp, Stamp},
     receipt::Receipt,
@@ -212,4 +213,55 @@ fn more_in_flight_than_was_ever_granted_ends_the_stream() {
     assert_eq!(rejected(&mut receiver), None);
     receiver.on_up(batch(ops[511].head(), &ops[512..513]));
     assert_eq!(rejected(&mut receiver), Some(RejectCode::OutOfCredit));
+}
+
+#[test]
+fn a_node_without_a_protocol_version_in_common_is_asked_to_upgrade() {
+    for (protocol, expected) in [
+        ((1, 1), Verdict::InSync),
+        ((0, 1), Verdict::InSync),
+        ((1, 9), Verdict::InSync),
+        ((2, 9), Verdict::UpgradeRequired),
+        ((0, 0), Verdict::UpgradeRequired),
+    ] {
+        let mut receiver = Receiver::new(FEED);
+        let admission =
+            Admission { keys: Keys::default(), mirror: Head::EMPTY, directory_seq: 0, now_ms: 0 };
+        receiver.on_hello(&Hello { protocol, ..hello(Head::EMPTY) }, admission, |_| None);
+        let effects = receiver.effects();
+        let Some(ReceiverEffect::Send(Down::Welcome(welcome))) = effects.first() else {
+            panic!("{protocol:?} is answered with {effects:?}")
+        };
+        assert_eq!(welcome.verdict, expected, "{protocol:?}");
+        assert!(!welcome.explain.is_empty(), "a person is told why");
+        assert_eq!(receiver.closed(), expected == Verdict::UpgradeRequired);
+    }
+}
+
+#[test]
+fn more_bytes_in_flight_than_granted_end_the_stream() {
+    let mut head = Head::EMPTY;
+    let large: Vec<Op> = (0..40)
+        .map(|_| {
+            let change = Change {
+                kind: OpType::RecordPut,
+                subject: Vec::new(),
+                base: None,
+                payload: vec![b'x'; limit::RECORD_BYTES_MAX],
+                visibility: Visibility::Public,
+            };
+            let stamp = Stamp { now_ms: 0, uid: [7; 16], actor: String::new() };
+            let op = author(7).author(head, change, stamp).unwrap();
+            head = op.head();
+            op
+        })
+        .collect();
+    let mut receiver = receiver(2, head);
+    let mut after = Head::EMPTY;
+    for (number, ops) in large.chunks(15).enumerate() {
+        receiver.on_up(batch(after, ops));
+        after = ops.last().unwrap().head();
+        let expected = (number == 2).then_some(RejectCode::OutOfCredit);
+        assert_eq!(rejected(&mut receiver), expected, "batch {number}");
+    }
 }

@@ -1,14 +1,78 @@
 //! How a command line command reaches the data directory: through the process that has it open, else by opening it.
 
-use std::path::Path;
+use std::{path::Path, process::ExitCode};
 
+use liandong_store::VerifyReport;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     admin::{self, AdminError, Progress},
-    output::Output,
+    output::{Exit, Failure, Output},
+    tls,
 };
+
+/// Runs the work of a command line in a fresh runtime and tells how it ended.
+pub fn start<F>(json: bool, work: impl FnOnce(Output) -> F) -> ExitCode
+where
+    F: Future<Output = Result<Exit, Failure>>,
+{
+    let output = Output::new(json);
+    tls::install();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(work(output)),
+        Err(error) => {
+            Err(Failure::new("runtime", Exit::Error, error.to_string(), error.to_string()))
+        }
+    };
+    ended.unwrap_or_else(|failure| output.error(&failure)).into()
+}
+
+/// What a `doctor` looked at, and what it found there.
+pub type Check = (&'static str, Result<String, Failure>);
+
+/// Shows what a `doctor` found.
+pub fn show_checks(checks: &[Check], output: Output) -> Exit {
+    if output.is_json() {
+        let lines: Vec<Value> = checks
+            .iter()
+            .map(|(what, result)| match result {
+                Ok(found) => json!({ "check": what, "ok": true, "found": found }),
+                Err(error) => json!({ "check": what, "ok": false, "error": error }),
+            })
+            .collect();
+        output.json(&lines);
+    }
+    let mut exit = Exit::Ok;
+    for (what, result) in checks {
+        match result {
+            Ok(found) => output.line(&format!("✓ {what}: {found}")),
+            Err(failure) => {
+                exit = Exit::Error;
+                output.error(failure);
+            }
+        }
+    }
+    exit
+}
+
+/// Shows what a verification found, for people.
+pub fn show_verified(report: &VerifyReport, output: Output) -> Exit {
+    for fault in &report.faults {
+        output.line(fault);
+    }
+    output.line(&format!(
+        "{} 条操作、{} 个签名、{} 条目录、{} 篇索引：{} 处不符 / \
+         {0} ops, {1} signatures, {2} records, {3} documents: {4} faults",
+        report.ops,
+        report.signatures,
+        report.records,
+        report.documents,
+        report.faults.len(),
+    ));
+    if report.faults.is_empty() { Exit::Ok } else { Exit::Error }
+}
 
 /// Runs a command in the process that serves `dir`; when there is none, `local` runs it here.
 ///
@@ -56,7 +120,7 @@ pub fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, AdminErro
     serde_json::from_value(value).map_err(|error| {
         AdminError::new(
             "internal",
-            crate::output::Exit::Error,
+            Exit::Error,
             format!("应答无法识别：{error}"),
             format!("the answer is not understood: {error}"),
         )
@@ -73,12 +137,7 @@ pub fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, AdminErro
 /// `internal` when it is no JSON.
 pub fn answer<T: Serialize>(value: &T) -> Result<Value, AdminError> {
     serde_json::to_value(value).map_err(|error| {
-        AdminError::new(
-            "internal",
-            crate::output::Exit::Error,
-            error.to_string(),
-            error.to_string(),
-        )
+        AdminError::new("internal", Exit::Error, error.to_string(), error.to_string())
     })
 }
 
