@@ -53,7 +53,7 @@ async fn a_withdrawn_record_is_a_stub_with_its_reason() {
 
 #[tokio::test]
 async fn what_is_not_public_or_not_understood_is_refused_with_a_code() {
-    let (city, channel) = connect().await;
+    let (_city, channel) = connect().await;
     let mut client = CatalogClient::new(channel);
     let rows = [
         (id(RESTRICTED).to_string(), tonic::Code::NotFound),
