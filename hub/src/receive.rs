@@ -271,6 +271,7 @@ impl PushStream {
                 let behind = self.app.links.get(self.feed).node_seq.saturating_sub(head.seq);
                 if behind <= limit::BULK_ABOVE_OPS {
                     self.bulk = None;
+                    self.receiver.set_window(limit::BATCHES_IN_FLIGHT_MAX);
                 }
             }
             Err(StoreError::Moved { .. }) => self.receiver.on_overtaken(),
