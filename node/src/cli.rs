@@ -18,6 +18,7 @@ use liandong_server::{
     admin::AdminError,
     command,
     identity::JoinToken,
+    keys,
     output::{Exit, Explain as _, Failure, Output},
     telemetry,
 };
@@ -362,7 +363,7 @@ fn spool(file: &Path) -> Result<(PathBuf, Option<Spooled>), AppError> {
     if file != Path::new("-") {
         return Ok((absolute(file), None));
     }
-    let path = std::env::temp_dir().join(format!("liandong-import-{}", keys_name()));
+    let path = std::env::temp_dir().join(format!("liandong-import-{}", keys::new_ulid()));
     let mut bytes = Vec::new();
     std::io::stdin()
         .lock()
@@ -377,10 +378,6 @@ fn spool(file: &Path) -> Result<(PathBuf, Option<Spooled>), AppError> {
             )
         })?;
     Ok((path.clone(), Some(Spooled(path))))
-}
-
-fn keys_name() -> String {
-    liandong_server::keys::new_ulid().to_string()
 }
 
 struct Spooled(PathBuf);

@@ -252,16 +252,14 @@ impl App {
         let mut changes = Vec::new();
         for row in chunk {
             let (id, action, change) = self.classify(row, options)?;
-            if let Some(id) = id {
-                // Two rows may name one record by different keys, which only the catalogue knows.
-                if let Some(first) = seen.insert(id, row.row) {
-                    seen.insert(id, first);
-                    let (line, rejected) = repeated(row.row, first);
-                    lines.push(line);
-                    report.rejected.push(rejected);
-                    continue;
-                }
+            // Two rows may name one record by different keys, which only the catalogue knows.
+            if let Some(first) = seen.get(&id) {
+                let (line, rejected) = repeated(row.row, *first);
+                lines.push(line);
+                report.rejected.push(rejected);
+                continue;
             }
+            seen.insert(id, row.row);
             match action {
                 Action::New => report.new += 1,
                 Action::Changed | Action::Restored => report.changed += 1,
@@ -271,10 +269,7 @@ impl App {
             changes.extend(change);
         }
         if !options.dry_run {
-            let ops = turn.write(changes, || keys::stamp(ACTOR)).await?;
-            for id in ops.iter().filter_map(|op| RecordId::try_from(op.subject.as_ref()).ok()) {
-                seen.entry(id).or_default();
-            }
+            turn.write(changes, || keys::stamp(ACTOR)).await?;
         }
         Ok(())
     }
@@ -295,23 +290,23 @@ impl App {
         &self,
         row: &Ready,
         options: &Options,
-    ) -> Result<(Option<RecordId>, Action, Option<Change>), AppError> {
+    ) -> Result<(RecordId, Action, Option<Change>), AppError> {
         let content = Box::new(row.record.clone());
         let Some((id, state)) = self.known(&row.keys)? else {
             let id = RecordId::new(self.own.feed(), keys::new_ulid());
             let change = decide::decide(id, None, &Command::Put(content), None)?;
-            return Ok((None, Action::New, change));
+            return Ok((id, Action::New, change));
         };
         let (action, command) = match state.status {
             Status::Live => (Action::Changed, Command::Put(content)),
             Status::Withdrawn if options.restore_withdrawn => {
                 (Action::Restored, Command::Restore(content))
             }
-            Status::Withdrawn => return Ok((Some(id), Action::Withdrawn, None)),
+            Status::Withdrawn => return Ok((id, Action::Withdrawn, None)),
         };
         let change = decide::decide(id, Some(&state), &command, None)?;
         let action = if change.is_some() { action } else { Action::Unchanged };
-        Ok((Some(id), action, change))
+        Ok((id, action, change))
     }
 
     /// Absence is not deletion: records that are not in the file are counted, and withdrawn only

@@ -218,3 +218,27 @@ async fn a_changed_row_changes_its_record_and_a_file_that_is_no_table_changes_no
     }
     assert_eq!(desk.node.status().await.feed.seq, seq);
 }
+
+#[tokio::test]
+async fn two_rows_that_name_one_record_by_different_keys_do_not_overwrite_each_other() {
+    const LABELS: &str = "信息资源名称,信息资源提供方,信息资源代码,详情页网址,开放类型\n";
+    let desk = Desk::new().await;
+    let row = |title: &str, code: &str, page: &str| {
+        format!("{title},浦东新区交通委,{code},https://data.example.cn/{page},公开\n")
+    };
+    let one = desk.file("one.csv", format!("{LABELS}{}", row("公交线路", "307001/000010", "a")));
+    assert_eq!(counts(&desk.import(&one, &[]).await.1), [1, 0, 0, 0]);
+    // The first row means the record by its code, the second by its page; no key stands in both.
+    let by_code = row("公交线路（按代码）", "307001/000010", "b");
+    let by_page = row("公交线路（按网址）", "", "a");
+    let two = desk.file("two.csv", format!("{LABELS}{by_code}{by_page}"));
+    for args in [&["--dry-run"][..], &[]] {
+        let (code, report) = desk.import(&two, args).await;
+        assert_eq!((code, counts(&report)), (3, [0, 1, 0, 0]), "{report}");
+        let rejected = &report["rejected"][0];
+        assert_eq!((&rejected["row"], &rejected["rule"]), (&json!(3), &json!("R05.key.repeated")));
+        assert!(rejected["message"].as_str().unwrap().contains("第 2 行"), "{rejected}");
+    }
+    let kept = payloads(&desk.node).await;
+    assert!(kept.len() == 1 && kept[0].contains("公交线路（按代码）"), "{kept:?}");
+}
