@@ -6,10 +6,11 @@ use std::{
 };
 
 use liandong_core::{
-    directory::{Directory, Refusal},
+    city::{self, City},
+    directory::Refusal,
     id::FeedId,
     limit,
-    op::{Change, Keys, Op},
+    op::{Change, Keys},
 };
 use liandong_server::{
     admin::Lock,
@@ -21,7 +22,7 @@ use liandong_server::{
     tls::{ServerTls, TlsError},
 };
 use liandong_store::{EngineKind, Options, OwnFeed, Store, StoreError, WriteError};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::{config::Config, link::Links};
 
@@ -53,6 +54,9 @@ pub enum AppError {
     /// The directory's rules say no.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The city's rules say no.
+    #[error(transparent)]
+    Declined(#[from] city::Refusal),
 }
 
 impl Explain for AppError {
@@ -69,6 +73,16 @@ impl Explain for AppError {
                     _ => Exit::Conflict,
                 };
                 Failure::new("refused", exit, zh, en)
+            }
+            Self::Declined(refusal) => {
+                let text = refusal.to_string();
+                let (zh, en) = text.split_once(" / ").unwrap_or((&text, &text));
+                let exit = match refusal {
+                    city::Refusal::NotFound(_) => Exit::Error,
+                    city::Refusal::NoReason | city::Refusal::NoLegalBasis => Exit::Usage,
+                    _ => Exit::Conflict,
+                };
+                Failure::new("declined", exit, zh, en)
             }
             Self::Store(error) => {
                 let text = error.to_string();
@@ -102,7 +116,6 @@ pub struct App {
     pub(crate) links: Links,
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) listening: OnceLock<Listening>,
-    directory: watch::Sender<Arc<Directory>>,
     _lock: Lock,
 }
 
@@ -145,14 +158,13 @@ impl App {
             },
             cache_bytes: u64::from(config.view.cache_mib) * 1024 * 1024,
             match_keys: false,
+            hub_feed: Some(author.feed()),
             ..Options::new(dir.join(DATA_DIR))
         };
         let store = Store::open(options)?;
         let own = OwnFeed::new(author);
         store.open_feed(own.feed())?;
-        let mut directory = Directory::default();
-        fold_directory(&store, own.feed(), &mut directory)?;
-        for feed in directory.feeds.keys() {
+        for feed in store.city().directory.feeds.keys() {
             store.open_feed(*feed)?;
         }
         let tls = server_tls(&authority, &config)?;
@@ -165,54 +177,38 @@ impl App {
             links: Links::read(dir),
             bulk: Arc::new(Semaphore::new(limit::BULK_CATCH_UPS_MAX)),
             listening: OnceLock::new(),
-            directory: watch::Sender::new(Arc::new(directory)),
             _lock: lock,
         })
     }
 
-    /// The directory as it is now.
-    pub fn directory(&self) -> Arc<Directory> {
-        Arc::clone(&self.directory.borrow())
+    /// The city as it is now.
+    pub fn city(&self) -> Arc<City> {
+        self.store.city()
     }
 
-    pub(crate) fn watch_directory(&self) -> watch::Receiver<Arc<Directory>> {
-        self.directory.subscribe()
-    }
-
-    /// Decides with the directory that is current and writes what was decided; nobody decides in between.
+    /// Decides with the city that is current and writes what was decided; nobody decides in between.
     ///
     /// # Errors
     /// What `decide` refuses; `Write`.
     pub async fn decide(
         &self,
         actor: &str,
-        decide: impl FnOnce(&Directory) -> Result<Vec<Change>, AppError>,
+        decide: impl FnOnce(&City) -> Result<Vec<Change>, AppError>,
     ) -> Result<(), AppError> {
         let mut turn = self.own.turn(&self.store).await;
         // An earlier caller may have gone away after its ops were durable and before they were folded.
-        self.catch_up()?;
-        let changes = decide(&self.directory())?;
+        self.store.applied(self.own.feed(), self.store.head(self.own.feed()).seq).await;
+        let changes = decide(&self.city())?;
         turn.write(changes, || keys::stamp(actor)).await?;
-        self.catch_up()
-    }
-
-    /// Folds what the own feed holds beyond the directory.
-    fn catch_up(&self) -> Result<(), AppError> {
-        let mut directory = Directory::clone(&self.directory());
-        let before = directory.seq;
-        fold_directory(&self.store, self.own.feed(), &mut directory)?;
-        if directory.seq > before {
-            for feed in directory.feeds.keys() {
-                self.store.open_feed(*feed)?;
-            }
-            self.directory.send_replace(Arc::new(directory));
+        for feed in self.city().directory.feeds.keys() {
+            self.store.open_feed(*feed)?;
         }
         Ok(())
     }
 
     /// Keys of all feeds, for verification.
     pub(crate) fn keys(&self) -> std::collections::BTreeMap<FeedId, Keys> {
-        let directory = self.directory();
+        let directory = &self.city().directory;
         let mut keys: std::collections::BTreeMap<_, _> =
             directory.feeds.iter().map(|(feed, entry)| (*feed, entry.keys.clone())).collect();
         let mut own = Keys::default();
@@ -253,26 +249,4 @@ fn issue_server(authority: &Authority, config: &Config) -> Result<(Vec<u8>, Stri
 fn server_tls(authority: &Authority, config: &Config) -> Result<ServerTls, AppError> {
     let (certificate, key) = issue_server(authority, config)?;
     Ok(ServerTls::new(authority.ca_der(), &certificate, &key)?)
-}
-
-fn fold_directory(
-    store: &Store,
-    feed: FeedId,
-    directory: &mut Directory,
-) -> Result<(), StoreError> {
-    loop {
-        let ops = store.ops(feed, directory.seq, limit::BATCH_OPS_MAX, limit::BATCH_BYTES_MAX)?;
-        if ops.is_empty() {
-            return Ok(());
-        }
-        apply(directory, &ops);
-    }
-}
-
-fn apply(directory: &mut Directory, ops: &[Op]) {
-    for op in ops {
-        if let Err(error) = directory.apply(op) {
-            tracing::error!(%error, "a directory op is skipped");
-        }
-    }
 }

@@ -161,19 +161,19 @@ impl App {
         let expires_ms =
             clock::now_ms() + i64::try_from(ttl_secs).unwrap_or(i64::MAX / 2_000) * 1000;
         let token = Token { hash: receipt::token_hash(&secret), code: code.clone(), expires_ms };
-        let decided = self.decide(ACTOR, |directory| {
+        let decided = self.decide(ACTOR, |city| {
             Ok(match &name {
-                Some(name) if !directory.districts.contains_key(&code) => {
-                    directory.add_district(name, &token)?
+                Some(name) if !city.directory.districts.contains_key(&code) => {
+                    city.directory.add_district(name, &token)?
                 }
-                Some(_) if directory.feed_of(&code).is_some() => {
+                Some(_) if city.directory.feed_of(&code).is_some() => {
                     return Err(Refusal::HasFeed(code.clone()).into());
                 }
-                _ => directory.add_token(&token)?,
+                _ => city.directory.add_token(&token)?,
             })
         });
         decided.await.map_err(|error| error.explain())?;
-        let name = self.directory().districts.get(&code).map(|district| district.name.clone());
+        let name = self.city().directory.districts.get(&code).map(|district| district.name.clone());
         let name = name.unwrap_or_default();
         let text = JoinToken {
             hub_url: self.public_url(),
@@ -199,7 +199,7 @@ impl App {
         standing: Standing,
         reason: Option<String>,
     ) -> Result<Value, AdminError> {
-        self.decide(ACTOR, |directory| Ok(directory.set_standing(code, standing, reason)?))
+        self.decide(ACTOR, |city| Ok(city.directory.set_standing(code, standing, reason)?))
             .await
             .map_err(|error| error.explain())?;
         answer(&serde_json::json!({ "code": code, "standing": standing }))
@@ -211,7 +211,8 @@ impl App {
         district: Option<DistrictCode>,
         limit: usize,
     ) -> Result<SearchResult, AdminError> {
-        let directory = self.directory();
+        let city = self.city();
+        let directory = &city.directory;
         let feeds = match district {
             None => None,
             Some(code) => {

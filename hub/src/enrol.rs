@@ -7,6 +7,7 @@ use liandong_core::{
     id::{FeedId, Hash, InstanceId},
     op::verify_detached,
     receipt,
+    wire::recover::write_head,
 };
 use liandong_proto::sync::{
     JoinReply, JoinRequest, RenewReply, RenewRequest, enrolment_server::Enrolment,
@@ -78,7 +79,8 @@ impl Enrol {
         let proof = receipt::join_message(token, feed, &request.csr_der);
         let mut certificate = Vec::new();
         let mut joined = None;
-        let decided = self.app.decide("enrolment", |directory| {
+        let decided = self.app.decide("enrolment", |city| {
+            let directory = &city.directory;
             // The first answer may have been lost on the way: whoever holds the feed's key may ask again.
             let again = directory.joined_with(token) == Some(feed)
                 && directory.entry(feed)?.public_key == Some(key);
@@ -112,6 +114,8 @@ impl Enrol {
             district_name: district.name,
             hub_feed_id: self.app.own.feed().as_bytes().to_vec().into(),
             hub_public_key: self.app.own.author().public_key().to_vec().into(),
+            feed_id: feed.as_bytes().to_vec().into(),
+            mirror_head: Some(write_head(feed, self.app.store.head(feed))),
         })
     }
 }
@@ -119,7 +123,8 @@ impl Enrol {
 impl Enrol {
     async fn certify_again(&self, peer: Peer, request: &RenewRequest) -> Result<Vec<u8>, Status> {
         let mut certificate = Vec::new();
-        let decided = self.app.decide("enrolment", |directory| {
+        let decided = self.app.decide("enrolment", |city| {
+            let directory = &city.directory;
             let entry = directory.admit(peer.feed, peer.feed, peer.fingerprint)?;
             let proof = receipt::renew_message(peer.feed, &request.csr_der);
             let proven =

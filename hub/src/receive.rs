@@ -6,16 +6,16 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt as _, Stream, future::BoxFuture};
+use futures::{FutureExt as _, future::BoxFuture};
 use liandong_core::{
-    fold::Outcome,
+    fold::{FOLD_VERSION, Outcome},
     id::{FeedId, Head},
     limit,
     link::{Admission, Receiver, ReceiverEffect},
     receipt::Receipt,
-    wire::{Down, Hello, OpOutcome, RejectCode, Up, Verdict},
+    wire::{Claim, Down, Hello, OpOutcome, RejectCode, Up, Verdict},
 };
-use liandong_proto::sync::{PushDown, PushUp, feed_sync_server::FeedSync};
+use liandong_proto::sync::{PushDown, PushUp};
 use liandong_server::clock;
 use liandong_store::{Appended, StoreError};
 use tokio::{
@@ -27,30 +27,23 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{app::App, peer::Peer};
 
+/// What goes down a push stream.
+pub(crate) type PushDowns = ReceiverStream<Result<PushDown, Status>>;
+
 /// Messages to the node that may wait; beyond it the stream reads no more.
 const DOWN_MAX: usize = 16;
 
-/// The service.
-#[derive(Debug, Clone)]
-pub(crate) struct Receive {
-    pub(crate) app: Arc<App>,
-    pub(crate) stop: watch::Receiver<bool>,
-}
-
-#[tonic::async_trait]
-impl FeedSync for Receive {
-    type PushStream = std::pin::Pin<Box<dyn Stream<Item = Result<PushDown, Status>> + Send>>;
-
-    async fn push(
-        &self,
-        request: Request<Streaming<PushUp>>,
-    ) -> Result<Response<Self::PushStream>, Status> {
-        let peer = Peer::of(&request)?;
-        let (down, answers) = mpsc::channel(DOWN_MAX);
-        let stream = PushStream::new(Arc::clone(&self.app), peer, down, self.stop.clone());
-        tokio::spawn(stream.run(request.into_inner()));
-        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
-    }
+/// Opens a push stream.
+pub(crate) fn push(
+    app: &Arc<App>,
+    stop: &watch::Receiver<bool>,
+    request: Request<Streaming<PushUp>>,
+) -> Result<Response<PushDowns>, Status> {
+    let peer = Peer::of(&request)?;
+    let (down, answers) = mpsc::channel(DOWN_MAX);
+    let stream = PushStream::new(Arc::clone(app), peer, down, stop.clone());
+    tokio::spawn(stream.run(request.into_inner()));
+    Ok(Response::new(ReceiverStream::new(answers)))
 }
 
 /// One stream of one feed.
@@ -107,7 +100,7 @@ impl PushStream {
 
     async fn run(mut self, mut ups: Streaming<PushUp>) {
         let mut progress = self.app.store.watch();
-        let mut directory = self.app.watch_directory();
+        let mut directory = self.app.store.watch_city();
         loop {
             let event = self.next(&mut ups, &mut progress, &mut directory).await;
             let closing = matches!(event, Event::Up(None) | Event::Silent);
@@ -123,7 +116,7 @@ impl PushStream {
         &mut self,
         ups: &mut Streaming<PushUp>,
         progress: &mut watch::Receiver<u64>,
-        directory: &mut watch::Receiver<Arc<liandong_core::directory::Directory>>,
+        directory: &mut watch::Receiver<Arc<liandong_core::city::City>>,
     ) -> Event {
         let durable: BoxFuture<'_, _> = match self.appends.front_mut() {
             Some(append) => append.map(|done| done.unwrap_or(Err(StoreError::Closed))).boxed(),
@@ -159,7 +152,7 @@ impl PushStream {
             }
             Event::Progress => self.on_progress(),
             Event::Directory => {
-                if let Err(refusal) = self.app.directory().entry(self.feed)
+                if let Err(refusal) = self.app.city().directory.entry(self.feed)
                     && self.hello.is_some()
                 {
                     self.receiver.reject(RejectCode::Suspended, 0, refusal.to_string());
@@ -195,7 +188,7 @@ impl PushStream {
                 self.receiver.on_up(Up::Claim(claim));
                 self.on_progress();
             }
-            batch @ Up::Batch { .. } => {
+            batch @ (Up::Batch { .. } | Up::Urgent(_)) => {
                 // Some hundred signatures are checked: milliseconds of computing.
                 tokio::task::block_in_place(|| self.receiver.on_up(batch));
             }
@@ -204,7 +197,8 @@ impl PushStream {
 
     fn on_hello(&mut self, hello: Hello, now_ms: i64) {
         let mirror = self.app.store.head(self.feed);
-        let directory = self.app.directory();
+        let city = self.app.city();
+        let directory = &city.directory;
         let admitted = directory.admit(self.feed, self.peer.feed, self.peer.fingerprint);
         let entry = match admitted {
             Ok(entry) => entry,
@@ -217,8 +211,13 @@ impl PushStream {
                 return self.receiver.fence(mirror, refusal.to_string(), now_ms);
             }
         };
-        let admission =
-            Admission { keys: entry.keys.clone(), mirror, directory_seq: directory.seq, now_ms };
+        let admission = Admission {
+            keys: entry.keys.clone(),
+            mirror,
+            directory_seq: directory.seq,
+            hub_incarnation: city.incarnation,
+            now_ms,
+        };
         if hello.head.seq.saturating_sub(mirror.seq) > limit::BULK_ABOVE_OPS {
             self.bulk = Arc::clone(&self.app.bulk).try_acquire_owned().ok();
             let window = if self.bulk.is_some() { limit::BATCHES_IN_FLIGHT_MAX } else { 1 };
@@ -289,11 +288,17 @@ impl PushStream {
             return;
         }
         let Some(progress) = self.app.store.feed(self.feed) else { return };
-        let (seq, root) = (progress.applied.seq, progress.root);
+        let applied = Claim {
+            seq: progress.applied.seq,
+            fold_version: FOLD_VERSION,
+            root: progress.root,
+            records: progress.records,
+            rules: progress.rules,
+        };
+        let seq = applied.seq;
         loop {
             let outcomes = self.outcomes_up_to(seq);
-            let now_ms = clock::now_ms();
-            self.receiver.on_applied(seq, root, progress.records, outcomes, now_ms);
+            self.receiver.on_applied(applied, outcomes, clock::now_ms());
             if self.told >= Some(seq) {
                 break;
             }
@@ -344,6 +349,7 @@ impl PushStream {
                     let append = tokio::task::block_in_place(|| store.append(feed, after, ops));
                     self.appends.push_back(append);
                 }
+                ReceiverEffect::Hide(ops) => self.app.store.hide(&ops),
                 ReceiverEffect::Alarm(verdict, explain) => {
                     tracing::error!(
                         feed = %self.feed,

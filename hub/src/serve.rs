@@ -17,7 +17,7 @@ use crate::{
     app::{App, Listening},
     command::Command,
     enrol::Enrol,
-    receive::Receive,
+    sync::Sync,
 };
 
 /// How often moments of last contact are kept.
@@ -81,8 +81,8 @@ async fn serve_grpc(
     stopped: watch::Receiver<bool>,
 ) {
     let bytes = liandong_core::limit::MESSAGE_BYTES_MAX;
-    let receive = Receive { app: Arc::clone(&app), stop: stopped.clone() };
-    let sync = FeedSyncServer::new(receive)
+    let sync = Sync { app: Arc::clone(&app), stop: stopped.clone() };
+    let sync = FeedSyncServer::new(sync)
         .accept_compressed(CompressionEncoding::Zstd)
         .max_decoding_message_size(bytes);
     let enrol =

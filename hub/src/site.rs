@@ -37,7 +37,8 @@ fn state(district: &District, link: &Link, progress: Option<&FeedProgress>) -> S
 
 impl App {
     fn district_status(&self, code: &DistrictCode, district: &District) -> DistrictStatus {
-        let directory = self.directory();
+        let city = self.city();
+        let directory = &city.directory;
         let feed = directory.feed_of(code);
         let link = feed.map(|feed| self.links.get(feed)).unwrap_or_default();
         let progress = feed.and_then(|feed| self.store.feed(feed));
@@ -72,7 +73,8 @@ impl App {
 
     /// Every district as the status document shows it.
     pub(crate) fn district_statuses(&self) -> Vec<DistrictStatus> {
-        let directory = self.directory();
+        let city = self.city();
+        let directory = &city.directory;
         directory
             .districts
             .iter()
@@ -119,7 +121,8 @@ impl Site for App {
     }
 
     fn districts(&self) -> Vec<DistrictView> {
-        let directory = self.directory();
+        let city = self.city();
+        let directory = &city.directory;
         self.district_statuses()
             .into_iter()
             .map(|status| {

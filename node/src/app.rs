@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use liandong_core::{
-    id::InstanceId,
+    id::{FeedId, Head, InstanceId},
     mapping::Mapping,
     op::{Keys, OpFault},
 };
@@ -115,6 +115,7 @@ pub struct App {
     pub(crate) mapping: Mapping,
     pub(crate) link: SharedLink,
     pub(crate) hub_key: [u8; 32],
+    pub(crate) hub_feed: FeedId,
     pub(crate) client_tls: ClientTls,
     pub(crate) server_tls: ServerTls,
     pub(crate) instance: InstanceId,
@@ -137,17 +138,23 @@ impl App {
             what: "hub_public_key".to_owned(),
         };
         let hub_key = hex::decode(&anchor.hub_public_key).map_err(|_hex| damaged())?;
+        let hub_feed = anchor.hub_feed.parse().map_err(|_hex| IdentityError::Damaged {
+            path: dir.join(Anchor::FILE),
+            what: "hub_feed".to_owned(),
+        })?;
         let options = Options {
             engine: match config.view.engine {
                 Engine::Sled => EngineKind::Sled,
                 Engine::Redb => EngineKind::Redb,
             },
             cache_bytes: u64::from(config.view.cache_mib) * 1024 * 1024,
+            hub_feed: Some(hub_feed),
             ..Options::new(dir.join(DATA_DIR))
         };
         let store = Store::open(options)?;
         let own = OwnFeed::new(author);
         store.open_feed(own.feed())?;
+        store.open_feed(hub_feed)?;
         let link = SharedLink::read(dir);
         let expires = CertInfo::parse(&certificate)?.not_after_ms;
         link.update(|link| link.certificate_expires_ms = Some(expires));
@@ -156,6 +163,7 @@ impl App {
             client_tls: ClientTls::mutual(&ca_der, &certificate, &key)?,
             server_tls: ServerTls::new(&ca_der, &certificate, &key)?,
             hub_key: hub_key.as_slice().try_into().map_err(|_length| damaged())?,
+            hub_feed,
             dir: dir.to_owned(),
             config,
             store,
@@ -166,8 +174,13 @@ impl App {
         })
     }
 
+    /// The hub's own feed as it is mirrored here.
+    pub(crate) fn hub_head(&self) -> Head {
+        self.store.head(self.hub_feed)
+    }
+
     /// Keys of the own feed, for verification.
-    pub(crate) fn keys(&self) -> std::collections::BTreeMap<liandong_core::id::FeedId, Keys> {
+    pub(crate) fn keys(&self) -> std::collections::BTreeMap<FeedId, Keys> {
         let mut keys = Keys::default();
         match keys.grant(&self.own.author().public_key(), 1) {
             Ok(()) => [(self.own.feed(), keys)].into(),

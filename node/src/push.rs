@@ -144,7 +144,9 @@ fn hello(app: &App) -> Result<Hello, StoreError> {
         software: crate::cli::SOFTWARE.to_owned(),
         feed,
         head,
+        hub_head: app.hub_head(),
         instance: InstanceId::new(*app.instance.as_bytes()),
+        incarnation: app.own.author().incarnation(),
         clock_ms: clock::now_ms(),
         probes,
     })
@@ -205,6 +207,7 @@ impl Push<'_> {
             fold_version: FOLD_VERSION,
             root: progress.root,
             records: progress.records,
+            rules: progress.rules,
         });
         self.sender.on_local(progress.head, claim);
     }

@@ -69,7 +69,9 @@ impl Peer {
             software: "liandong-tests".to_owned(),
             feed: self.identity.feed,
             head,
+            hub_head: Head::EMPTY,
             instance: self.identity.instance,
+            incarnation: 1,
             clock_ms: clock::now_ms(),
             probes: Vec::new(),
         })

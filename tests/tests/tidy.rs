@@ -52,8 +52,20 @@ const DECISION_LINES: usize = 60;
 /// Lines of the README.
 const README_LINES: usize = 300;
 /// Files at the edges of gRPC, where generated messages become our types.
-const EDGES: [&str; 7] =
-    ["grpc.rs", "enrol.rs", "receive.rs", "join.rs", "push.rs", "renew.rs", "serve.rs"];
+const EDGES: [&str; 12] = [
+    "grpc.rs",
+    "enrol.rs",
+    "receive.rs",
+    "join.rs",
+    "push.rs",
+    "renew.rs",
+    "serve.rs",
+    "sync.rs",
+    "recover.rs",
+    "recover_hub.rs",
+    "follow.rs",
+    "rejoin.rs",
+];
 /// Where a test may sleep, and why.
 const SLEEPS: [(&str, &str); 3] = [
     ("tests/src/wait.rs", "the one helper that asks again until something holds"),
@@ -172,12 +184,16 @@ impl Source {
 
     /// Whether generated messages may stand here.
     fn speaks_wire(&self) -> bool {
-        let core = ["wire", "op", "receipt"].map(|name| format!("shared/core/src/{name}.rs"));
+        let core = ["wire", "op", "receipt", "checkpoint"]
+            .map(|name| format!("shared/core/src/{name}.rs"));
         let edge = ["shared/server/src/", "node/src/", "hub/src/"]
             .iter()
             .any(|crate_dir| self.within(crate_dir))
             && EDGES.contains(&self.name());
-        self.within("proto/") || core.contains(&self.path) || edge
+        self.within("proto/")
+            || self.within("shared/core/src/wire/")
+            || core.contains(&self.path)
+            || edge
     }
 }
 

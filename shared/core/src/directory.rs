@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    city::{KeyRevoke, change, read},
     id::{DistrictCode, FeedId, Hash, InstanceId},
     op::{Change, Keys, Op, OpType},
-    record::Visibility,
 };
 
 /// Whether a district takes part.
@@ -96,6 +96,8 @@ pub struct FeedEntry {
     pub certificates: Vec<CertBind>,
     /// Installation that joined.
     pub instance: InstanceId,
+    /// How often the feed was joined again, a label for people.
+    pub incarnation: u32,
 }
 
 /// Why a district's node or a command is refused.
@@ -183,16 +185,6 @@ pub struct Unreadable {
     reason: String,
 }
 
-fn change<T: Serialize>(kind: OpType, subject: &[u8], payload: &T) -> Change {
-    Change {
-        kind,
-        subject: subject.to_vec(),
-        base: None,
-        payload: serde_json::to_vec(payload).unwrap_or_default(),
-        visibility: Visibility::Shared,
-    }
-}
-
 impl Directory {
     /// Folds the next op of the hub's feed in.
     ///
@@ -214,7 +206,10 @@ impl Directory {
                 let grant: KeyGrant = read(op)?;
                 if let Some(entry) = self.feeds.get_mut(&grant.feed) {
                     let key = *grant.public_key.as_bytes();
-                    entry.keys.grant(&key, grant.from_seq).map_err(|bad| unreadable(op, &bad))?;
+                    entry
+                        .keys
+                        .grant(&key, grant.from_seq)
+                        .map_err(|bad| Unreadable::of(op, &bad))?;
                     entry.public_key = Some(key);
                 }
             }
@@ -239,8 +234,21 @@ impl Directory {
             public_key: None,
             certificates: Vec::new(),
             instance: grant.instance,
+            incarnation: 1,
         };
         self.feeds.insert(grant.feed, entry);
+    }
+
+    pub(crate) fn revoke_key(&mut self, revoke: &KeyRevoke) {
+        if let Some(entry) = self.feeds.get_mut(&revoke.feed) {
+            entry.keys.revoke(revoke.key, revoke.last_good.seq);
+        }
+    }
+
+    pub(crate) fn set_incarnation(&mut self, feed: FeedId, incarnation: u32) {
+        if let Some(entry) = self.feeds.get_mut(&feed) {
+            entry.incarnation = incarnation;
+        }
     }
 
     /// The feed of a district, if its node has joined.
@@ -416,10 +424,8 @@ fn standing(district: &District) -> Result<(), Refusal> {
     }
 }
 
-fn read<T: DeserializeOwned>(op: &Op) -> Result<T, Unreadable> {
-    serde_json::from_slice(&op.signed.payload).map_err(|error| unreadable(op, &error))
-}
-
-fn unreadable(op: &Op, reason: &dyn std::fmt::Display) -> Unreadable {
-    Unreadable { seq: op.seq, kind: op.kind.name().to_owned(), reason: reason.to_string() }
+impl Unreadable {
+    pub(crate) fn of(op: &Op, reason: &dyn std::fmt::Display) -> Self {
+        Self { seq: op.seq, kind: op.kind.name().to_owned(), reason: reason.to_string() }
+    }
 }

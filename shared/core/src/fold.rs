@@ -1,12 +1,15 @@
 //! What the ops of a feed mean: the state of each record.
 //!
-//! The fold is a pure function of a feed's prefix. It reads no clock, so node and hub always agree; an op that makes no
-//! sense leaves an outcome and changes nothing, and the ops after it go on.
+//! The fold is a pure function of a feed's prefix and of the rules that the hub's feed gives for it. It reads no clock,
+//! so node and hub always agree; an op that makes no sense leaves an outcome and changes nothing, and the ops after it
+//! go on. A record that was transferred has a state in each feed that wrote it; which one counts is the authority's
+//! word.
 
 use jiff::{Timestamp, civil::Date, tz::Offset};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    city::Rules,
     id::{FeedId, Hash, RecordId},
     op::{Op, OpType, SCHEMA},
     record::{Record, Visibility},
@@ -14,7 +17,7 @@ use crate::{
 };
 
 /// Version of the rules below; a view made by another version is folded again.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// Whether a record is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -105,7 +108,7 @@ impl Outcome {
             Self::Materialised => "",
             Self::PendingUpgrade => "written by a later version; upgrade to read it",
             Self::Invalid(reason) => reason,
-            Self::NotAuthoritative => "this feed did not mint the record",
+            Self::NotAuthoritative => "this feed may not write the record",
         }
     }
 }
@@ -129,34 +132,63 @@ pub struct Folded {
     pub change: Option<(RecordId, RecordState)>,
     /// Under which keys an import finds the record again; empty when withdrawn.
     pub match_keys: Vec<String>,
+    /// The hub has to answer it.
+    pub letter: bool,
 }
 
 impl Folded {
     const fn without_effect(outcome: Outcome) -> Self {
-        Self { outcome, change: None, match_keys: Vec::new() }
+        Self { outcome, change: None, match_keys: Vec::new(), letter: false }
     }
 }
 
-/// Whether ops of this kind are about records; the others belong to the directory.
+/// Whether ops of this kind are about records.
 pub const fn is_about_records(kind: &OpType) -> bool {
+    matches!(kind, OpType::RecordPut | OpType::RecordTombstone | OpType::RecordRevive)
+}
+
+/// Whether ops of this kind ask something of the hub, which answers with ops of its own.
+pub const fn is_letter(kind: &OpType) -> bool {
     matches!(
         kind,
-        OpType::RecordPut | OpType::RecordTombstone | OpType::RecordRevive | OpType::Unknown(_)
+        OpType::ChangeRequestReply
+            | OpType::Dispute
+            | OpType::KeyRotate
+            | OpType::TransferOffer
+            | OpType::TransferAccept
+            | OpType::FeedSeal
+            | OpType::Redact
     )
 }
 
-/// Folds one op onto the current state of its record.
-pub fn fold(op: &Op, current: impl FnOnce(RecordId) -> Option<RecordState>) -> Folded {
+/// Folds one op onto the state that its feed has given its record so far.
+pub fn fold(
+    op: &Op,
+    rules: &Rules,
+    current: impl FnOnce(RecordId) -> Option<RecordState>,
+) -> Folded {
+    if rules.disbelieves(op.key, op.seq) {
+        return Folded::without_effect(invalid("signed with a key that was revoked before"));
+    }
     if op.min_reader > SCHEMA || matches!(op.kind, OpType::Unknown(_)) {
         return Folded::without_effect(Outcome::PendingUpgrade);
     }
-    match effect(op, current) {
+    if is_letter(&op.kind) {
+        return Folded { letter: true, ..Folded::without_effect(Outcome::Materialised) };
+    }
+    match effect(op, rules, current) {
         Ok((id, status, match_keys)) => Folded {
             outcome: Outcome::Materialised,
             change: Some((id, state_after(op, status))),
             match_keys,
+            letter: false,
         },
-        Err(outcome) => Folded::without_effect(outcome),
+        Err(outcome) => {
+            let letter = outcome == Outcome::NotAuthoritative
+                && RecordId::try_from(op.subject.as_ref())
+                    .is_ok_and(|id| rules.gave_away(op.feed, id));
+            Folded { letter, ..Folded::without_effect(outcome) }
+        }
     }
 }
 
@@ -178,13 +210,19 @@ fn invalid(reason: impl Into<String>) -> Outcome {
 
 fn effect(
     op: &Op,
+    rules: &Rules,
     current: impl FnOnce(RecordId) -> Option<RecordState>,
 ) -> Result<(RecordId, Status, Vec<String>), Outcome> {
     let id = RecordId::try_from(op.subject.as_ref()).map_err(|bad| invalid(bad.to_string()))?;
-    if id.origin() != op.feed {
+    if !rules.admits(op.feed, op.seq, id) {
         return Err(Outcome::NotAuthoritative);
     }
-    let status = current(id).map(|state| state.status);
+    let mut status = current(id).map(|state| state.status);
+    // What another feed made of the record before is not looked at: the first op after a transfer may be any.
+    if status.is_none() && id.origin() != op.feed && op.kind != OpType::RecordPut {
+        let takes_over = op.kind == OpType::RecordTombstone;
+        status = Some(if takes_over { Status::Live } else { Status::Withdrawn });
+    }
     match (&op.kind, status) {
         (OpType::RecordPut, None | Some(Status::Live))
         | (OpType::RecordRevive, Some(Status::Withdrawn)) => {

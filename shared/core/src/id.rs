@@ -256,6 +256,12 @@ pub struct Head {
     pub hash: Hash,
 }
 
+impl Default for Head {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
 impl Head {
     /// The head of a feed without ops.
     pub const EMPTY: Self = Self { seq: 0, hash: Hash::ZERO };

@@ -5,6 +5,8 @@
 //! Start with [`op`] for what is written, [`fold`] for what it means and [`link`] for how it travels.
 
 pub mod calendar;
+pub mod checkpoint;
+pub mod city;
 pub mod code;
 pub mod decide;
 pub mod digest;

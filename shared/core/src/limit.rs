@@ -20,6 +20,10 @@ pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const COMPRESS_ABOVE_BYTES: usize = 1024;
 /// Probes a hello may carry.
 pub const PROBES_MAX: usize = 64;
+/// Probes in one search for the common ancestor: twice as many positions squared cover a million ops in two calls.
+pub const ANCESTOR_PROBES_MAX: usize = 1024;
+/// Withdrawals that may go before their turn in one message.
+pub const URGENT_OPS_MAX: usize = 64;
 /// Outcomes in one acknowledgement.
 pub const OUTCOMES_MAX: usize = 1024;
 /// Longest reason or explanation on the wire, bytes.

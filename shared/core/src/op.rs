@@ -15,65 +15,16 @@ use crate::{
     record::Visibility,
 };
 
+mod key;
+mod kind;
+
+pub use key::{KeyRotation, Keys};
+pub use kind::OpType;
+
 /// The one suite of this version: SHA-256 and ed25519.
 pub const SUITE: u32 = 1;
 /// Payload schema that this software writes.
 pub const SCHEMA: u32 = crate::record::SCHEMA_VERSION;
-
-/// What an op does, as the header names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum OpType {
-    /// The whole core facet of a record, new or changed.
-    RecordPut,
-    /// The record is withdrawn; a stub stays for ever.
-    RecordTombstone,
-    /// A withdrawn record is live again, with a whole core facet.
-    RecordRevive,
-    /// A district of the directory: code, name, state.
-    DirDistrict,
-    /// A feed belongs to a district from now on.
-    DirFeed,
-    /// A one-time join token was made out (its hash only).
-    DirToken,
-    /// A signing key is good for a feed.
-    KeyGrant,
-    /// A certificate is bound to a feed.
-    CertBind,
-    /// A type of a later version: kept and passed on, not understood.
-    Unknown(String),
-}
-
-impl OpType {
-    /// The name on the wire.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::RecordPut => "record.put.v1",
-            Self::RecordTombstone => "record.tombstone.v1",
-            Self::RecordRevive => "record.revive.v1",
-            Self::DirDistrict => "dir.district.v1",
-            Self::DirFeed => "dir.feed.v1",
-            Self::DirToken => "dir.token.v1",
-            Self::KeyGrant => "key.grant.v1",
-            Self::CertBind => "cert.bind.v1",
-            Self::Unknown(name) => name,
-        }
-    }
-
-    /// Reads a name; one that is not known here stays readable.
-    pub fn parse(name: &str) -> Self {
-        match name {
-            "record.put.v1" => Self::RecordPut,
-            "record.tombstone.v1" => Self::RecordTombstone,
-            "record.revive.v1" => Self::RecordRevive,
-            "dir.district.v1" => Self::DirDistrict,
-            "dir.feed.v1" => Self::DirFeed,
-            "dir.token.v1" => Self::DirToken,
-            "key.grant.v1" => Self::KeyGrant,
-            "cert.bind.v1" => Self::CertBind,
-            other => Self::Unknown(other.to_owned()),
-        }
-    }
-}
 
 /// One op as bytes: what is stored, hashed and sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,38 +204,29 @@ impl Op {
         Ok(())
     }
 
-    /// Checks the signature under the keys that are good for the feed.
+    /// Checks the signature of an op that arrives, under the keys that are good for the feed now.
     ///
     /// # Errors
     /// `Key`, `Signature`.
     pub fn verify(&self, keys: &Keys) -> Result<(), OpFault> {
         let key = keys.at(self.key, self.seq).ok_or(OpFault::Key(self.key))?;
+        self.verify_under(key)
+    }
+
+    /// Checks the signature of an op that is kept: one that arrived before its key was revoked stays in the chain,
+    /// without effect.
+    ///
+    /// # Errors
+    /// `Key`, `Signature`.
+    pub fn verify_kept(&self, keys: &Keys) -> Result<(), OpFault> {
+        let span = keys.signed(self.key, self.seq).ok_or(OpFault::Key(self.key))?;
+        self.verify_under(&span.key)
+    }
+
+    fn verify_under(&self, key: &VerifyingKey) -> Result<(), OpFault> {
         let signature =
             Signature::from_slice(&self.signed.signature).map_err(|_length| OpFault::Signature)?;
         key.verify_strict(&self.signed.header, &signature).map_err(|_bad| OpFault::Signature)
-    }
-}
-
-/// The keys of one feed and from where each is good.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Keys(Vec<(KeyId, VerifyingKey, u64)>);
-
-impl Keys {
-    /// Adds a key that is good from `from_seq` on. Bytes that are no ed25519 point are refused.
-    ///
-    /// # Errors
-    /// `OpFault::Malformed`.
-    pub fn grant(&mut self, public_key: &[u8; 32], from_seq: u64) -> Result<(), OpFault> {
-        let key = VerifyingKey::from_bytes(public_key)
-            .map_err(|error| OpFault::Malformed(error.to_string()))?;
-        let id = KeyId::of(public_key);
-        self.0.retain(|(known, _, _)| *known != id);
-        self.0.push((id, key, from_seq));
-        Ok(())
-    }
-
-    fn at(&self, id: KeyId, seq: u64) -> Option<&VerifyingKey> {
-        self.0.iter().find(|(known, _, from)| *known == id && seq >= *from).map(|(_, key, _)| key)
     }
 }
 
@@ -328,6 +270,18 @@ impl Author {
     pub fn new(feed: FeedId, key: SigningKey) -> Self {
         let key_id = KeyId::of(key.verifying_key().as_bytes());
         Self { feed, key, key_id, incarnation: 1 }
+    }
+
+    /// The same author after its feed was joined again.
+    #[must_use]
+    pub const fn with_incarnation(mut self, incarnation: u32) -> Self {
+        self.incarnation = incarnation;
+        self
+    }
+
+    /// How often the feed was joined again, a label for people.
+    pub const fn incarnation(&self) -> u32 {
+        self.incarnation
     }
 
     /// The feed this author writes.

@@ -1,216 +1,26 @@
 //! The edge to the wire: messages are parsed once, here, and from then on there are only our types.
 
+pub mod city;
+mod push;
+pub mod recover;
+
+pub use push::{
+    Claim, Credit, Down, Hello, OpOutcome, Reject, RejectCode, Up, Verdict, Welcome, read_receipt,
+};
+
 use bytes::Bytes;
 use liandong_proto::sync as pb;
 
 use crate::{
-    fold::Outcome,
-    id::{FeedId, Hash, Head, InstanceId},
+    id::{FeedId, Hash, Head},
     limit,
     op::SignedOp,
-    receipt::Receipt,
 };
 
 /// A message that breaks the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the message breaks the protocol: {0}")]
 pub struct WireFault(pub String);
-
-/// What a node says first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hello {
-    /// Protocol versions the node speaks, smallest and largest.
-    pub protocol: (u32, u32),
-    /// Software and version, for people.
-    pub software: String,
-    /// Feed the node pushes.
-    pub feed: FeedId,
-    /// Durable head of that feed at the node.
-    pub head: Head,
-    /// Installation, for people.
-    pub instance: InstanceId,
-    /// The node's clock, milliseconds since 1970.
-    pub clock_ms: i64,
-    /// Hashes at exponentially spaced positions, so that the common ancestor needs few round trips.
-    pub probes: Vec<Head>,
-}
-
-/// What the hub finds when it compares the node's log with its mirror.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Both logs are equal.
-    InSync,
-    /// The mirror is a prefix of the log.
-    Extend,
-    /// The log is a prefix of the mirror.
-    Rollback,
-    /// The logs diverge.
-    Fork,
-    /// The feed may not push.
-    Fenced,
-    /// No protocol version in common.
-    UpgradeRequired,
-    /// The hub is not ready.
-    HubRecovering,
-}
-
-impl Verdict {
-    /// Name in JSON, logs and the manual.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::InSync => "IN_SYNC",
-            Self::Extend => "EXTEND",
-            Self::Rollback => "ROLLBACK",
-            Self::Fork => "FORK",
-            Self::Fenced => "FENCED",
-            Self::UpgradeRequired => "UPGRADE_REQUIRED",
-            Self::HubRecovering => "HUB_RECOVERING",
-        }
-    }
-
-    /// Whether a person must act before replication goes on.
-    pub const fn freezes(self) -> bool {
-        matches!(self, Self::Rollback | Self::Fork)
-    }
-}
-
-/// How much more a sender may have in flight beyond what is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Credit {
-    /// Ops.
-    pub ops: u32,
-    /// Bytes.
-    pub bytes: u64,
-}
-
-/// The hub's answer to [`Hello`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Welcome {
-    /// What the hub found.
-    pub verdict: Verdict,
-    /// Durable head of the mirror.
-    pub mirror: Head,
-    /// How much may be sent.
-    pub credit: Credit,
-    /// The hub's clock.
-    pub hub_time_ms: i64,
-    /// Position of the hub's feed.
-    pub directory_seq: u64,
-    /// For people.
-    pub explain: String,
-    /// Come back no sooner than this, milliseconds; 0 when it does not matter.
-    pub retry_after_ms: u32,
-}
-
-/// What became of an op at the hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpOutcome {
-    /// Position of the op.
-    pub seq: u64,
-    /// What became of it.
-    pub outcome: Outcome,
-}
-
-/// The node's fold of its own feed at a position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
-    /// Position folded.
-    pub seq: u64,
-    /// Rules it was folded with.
-    pub fold_version: u32,
-    /// Root of the digest.
-    pub root: Hash,
-    /// Live records.
-    pub records: u64,
-}
-
-/// Why the hub ends a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RejectCode {
-    /// A signature does not verify.
-    BadSignature,
-    /// An op does not follow the head.
-    BadChain,
-    /// Signed by a key that is not good here.
-    BadKey,
-    /// Larger than the limit.
-    TooLarge,
-    /// Not the feed of the stream.
-    WrongFeed,
-    /// A newer stream of the same feed took over.
-    StaleStream,
-    /// Not a message of the protocol.
-    Malformed,
-    /// The district was suspended.
-    Suspended,
-    /// More in flight than granted.
-    OutOfCredit,
-    /// The hub stops or cannot write.
-    Unavailable,
-}
-
-/// The hub ends the stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reject {
-    /// Why.
-    pub code: RejectCode,
-    /// Op it is about, 0 for none.
-    pub seq: u64,
-    /// For people.
-    pub explain: String,
-    /// Come back no sooner than this, milliseconds.
-    pub retry_after_ms: u32,
-}
-
-/// Node to hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Up {
-    /// First message.
-    Hello(Hello),
-    /// Ops after `after`.
-    Batch {
-        /// The head that the first op follows, as the sender knows it.
-        after: Head,
-        /// Ops in order.
-        ops: Vec<SignedOp>,
-    },
-    /// The node's fold, also the heartbeat.
-    Claim(Claim),
-}
-
-/// Hub to node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Down {
-    /// First message.
-    Welcome(Welcome),
-    /// Stored durably, and what became of ops.
-    Ack {
-        /// Everything up to here is durable; absent when only outcomes are sent.
-        receipt: Option<Receipt>,
-        /// How much may be in flight beyond the receipt.
-        credit: Credit,
-        /// What became of ops since the last message.
-        outcomes: Vec<OpOutcome>,
-    },
-    /// The stream ends.
-    Reject(Reject),
-    /// The folds differ at `seq`.
-    Mismatch {
-        /// Position compared.
-        seq: u64,
-        /// The hub's root.
-        hub_root: Hash,
-        /// The hub's live records.
-        hub_records: u64,
-    },
-    /// The folds agree at `seq`.
-    ClaimSeen {
-        /// Position compared.
-        seq: u64,
-        /// The hub's clock.
-        hub_time_ms: i64,
-    },
-}
 
 fn fault(text: impl Into<String>) -> WireFault {
     WireFault(text.into())
@@ -269,283 +79,28 @@ impl From<pb::SignedOp> for SignedOp {
     }
 }
 
-impl From<Up> for pb::PushUp {
-    fn from(up: Up) -> Self {
-        use pb::push_up::M;
-        let m = match up {
-            Up::Hello(hello) => M::Hello(pb::Hello {
-                proto_min: hello.protocol.0,
-                proto_max: hello.protocol.1,
-                software: hello.software,
-                head: Some(cursor(hello.feed, hello.head)),
-                instance_id: bytes(hello.instance.as_bytes()),
-                clock_ms: hello.clock_ms,
-                probes: hello
-                    .probes
-                    .iter()
-                    .map(|probe| pb::AncestorProbe {
-                        seq: probe.seq,
-                        op_hash: bytes(probe.hash.as_bytes()),
-                    })
-                    .collect(),
-                ..pb::Hello::default()
-            }),
-            Up::Batch { after, ops } => M::Batch(pb::OpBatch {
-                first_seq: after.seq + 1,
-                prev_hash: bytes(after.hash.as_bytes()),
-                ops: ops.into_iter().map(Into::into).collect(),
-            }),
-            Up::Claim(claim) => M::Claim(pb::ViewClaim {
-                at_seq: claim.seq,
-                fold_version: claim.fold_version,
-                root: bytes(claim.root.as_bytes()),
-                count: claim.records,
-            }),
-        };
-        Self { m: Some(m) }
+/// Ops after a head, as a batch on the wire.
+pub fn write_batch(after: Head, ops: Vec<SignedOp>) -> pb::OpBatch {
+    pb::OpBatch {
+        first_seq: after.seq + 1,
+        prev_hash: bytes(after.hash.as_bytes()),
+        ops: ops.into_iter().map(Into::into).collect(),
     }
 }
 
-impl TryFrom<pb::PushUp> for Up {
-    type Error = WireFault;
-
-    fn try_from(up: pb::PushUp) -> Result<Self, WireFault> {
-        use pb::push_up::M;
-        match up.m.ok_or_else(|| fault("an empty message"))? {
-            M::Hello(hello) => Ok(Self::Hello(read_hello(&hello)?)),
-            M::Batch(batch) => {
-                if batch.ops.is_empty() || batch.ops.len() > limit::BATCH_OPS_MAX {
-                    return Err(fault(format!(
-                        "a batch of {} ops; 1 to {} are allowed",
-                        batch.ops.len(),
-                        limit::BATCH_OPS_MAX
-                    )));
-                }
-                let seq = batch.first_seq.checked_sub(1).ok_or_else(|| fault("first_seq is 0"))?;
-                Ok(Self::Batch {
-                    after: Head { seq, hash: hash(&batch.prev_hash)? },
-                    ops: batch.ops.into_iter().map(Into::into).collect(),
-                })
-            }
-            M::Claim(claim) => Ok(Self::Claim(Claim {
-                seq: claim.at_seq,
-                fold_version: claim.fold_version,
-                root: hash(&claim.root)?,
-                records: claim.count,
-            })),
-            M::Evidence(_) => Err(fault("fork evidence was not asked for")),
-        }
-    }
-}
-
-fn read_hello(hello: &pb::Hello) -> Result<Hello, WireFault> {
-    if hello.probes.len() > limit::PROBES_MAX {
-        return Err(fault("too many probes"));
-    }
-    let (feed, head) = read_cursor(hello.head.as_ref())?;
-    let probes = hello
-        .probes
-        .iter()
-        .map(|probe| Ok(Head { seq: probe.seq, hash: hash(&probe.op_hash)? }))
-        .collect::<Result<_, WireFault>>()?;
-    Ok(Hello {
-        protocol: (hello.proto_min, hello.proto_max),
-        software: explain(&hello.software),
-        feed,
-        head,
-        instance: InstanceId::try_from(hello.instance_id.as_ref())
-            .map_err(|bad| fault(bad.to_string()))?,
-        clock_ms: hello.clock_ms,
-        probes,
-    })
-}
-
-impl From<Credit> for pb::Credit {
-    fn from(credit: Credit) -> Self {
-        Self { ops: credit.ops, bytes: credit.bytes }
-    }
-}
-
-fn read_credit(credit: Option<pb::Credit>) -> Credit {
-    let credit = credit.unwrap_or_default();
-    Credit { ops: credit.ops, bytes: credit.bytes }
-}
-
-const VERDICTS: [(Verdict, pb::Verdict); 7] = [
-    (Verdict::InSync, pb::Verdict::InSync),
-    (Verdict::Extend, pb::Verdict::Extend),
-    (Verdict::Rollback, pb::Verdict::Rollback),
-    (Verdict::Fork, pb::Verdict::Fork),
-    (Verdict::Fenced, pb::Verdict::Fenced),
-    (Verdict::UpgradeRequired, pb::Verdict::UpgradeRequired),
-    (Verdict::HubRecovering, pb::Verdict::HubRecovering),
-];
-
-const REJECTS: [(RejectCode, pb::RejectCode); 10] = [
-    (RejectCode::BadSignature, pb::RejectCode::BadSignature),
-    (RejectCode::BadChain, pb::RejectCode::BadChain),
-    (RejectCode::BadKey, pb::RejectCode::BadKey),
-    (RejectCode::TooLarge, pb::RejectCode::TooLarge),
-    (RejectCode::WrongFeed, pb::RejectCode::WrongFeed),
-    (RejectCode::StaleStream, pb::RejectCode::StaleStream),
-    (RejectCode::Malformed, pb::RejectCode::Malformed),
-    (RejectCode::Suspended, pb::RejectCode::Suspended),
-    (RejectCode::OutOfCredit, pb::RejectCode::OutOfCredit),
-    (RejectCode::Unavailable, pb::RejectCode::Unavailable),
-];
-
-fn to_wire<A: Copy + PartialEq, B: Copy>(table: &[(A, B)], ours: A, other: B) -> B {
-    table.iter().find(|(a, _)| *a == ours).map_or(other, |(_, b)| *b)
-}
-
-impl Down {
-    /// The wire form; `feed` and the hub's key id belong to every receipt.
-    pub fn into_wire(self, hub: &crate::op::Author) -> pb::PushDown {
-        use pb::push_down::M;
-        let m = match self {
-            Self::Welcome(welcome) => M::Welcome(pb::Welcome {
-                proto: crate::link::PROTOCOL,
-                verdict: to_wire(&VERDICTS, welcome.verdict, pb::Verdict::Unspecified).into(),
-                mirror_head: Some(cursor(FeedId::new([0; 16]), welcome.mirror)),
-                credit: Some(welcome.credit.into()),
-                hub_time_ms: welcome.hub_time_ms,
-                directory_seq: welcome.directory_seq,
-                explain: explain(&welcome.explain),
-                retry_after_ms: welcome.retry_after_ms,
-                ..pb::Welcome::default()
-            }),
-            Self::Ack { receipt, credit, outcomes } => M::Ack(pb::Ack {
-                durable: receipt.map(|receipt| receipt.to_wire(hub)),
-                credit: Some(credit.into()),
-                outcomes: outcomes.iter().map(write_outcome).collect(),
-                retry_after_ms: 0,
-            }),
-            Self::Reject(reject) => M::Reject(pb::Reject {
-                code: to_wire(&REJECTS, reject.code, pb::RejectCode::Unspecified).into(),
-                seq: reject.seq,
-                explain: explain(&reject.explain),
-                retry_after_ms: reject.retry_after_ms,
-            }),
-            Self::Mismatch { seq, hub_root, hub_records } => M::Mismatch(pb::RootMismatch {
-                at_seq: seq,
-                hub_root: bytes(hub_root.as_bytes()),
-                hub_count: hub_records,
-            }),
-            Self::ClaimSeen { seq, hub_time_ms } => {
-                M::ClaimSeen(pb::ClaimSeen { at_seq: seq, hub_time_ms })
-            }
-        };
-        pb::PushDown { m: Some(m) }
-    }
-}
-
-impl TryFrom<pb::PushDown> for Down {
-    type Error = WireFault;
-
-    fn try_from(down: pb::PushDown) -> Result<Self, WireFault> {
-        use pb::push_down::M;
-        match down.m.ok_or_else(|| fault("an empty message"))? {
-            M::Welcome(welcome) => {
-                let verdict = VERDICTS.iter().find(|(_, wire)| *wire == welcome.verdict());
-                let (_, mirror) = read_cursor(welcome.mirror_head.as_ref())?;
-                Ok(Self::Welcome(Welcome {
-                    verdict: verdict.ok_or_else(|| fault("an unknown verdict"))?.0,
-                    mirror,
-                    credit: read_credit(welcome.credit),
-                    hub_time_ms: welcome.hub_time_ms,
-                    directory_seq: welcome.directory_seq,
-                    explain: explain(&welcome.explain),
-                    retry_after_ms: welcome.retry_after_ms,
-                }))
-            }
-            M::Ack(ack) => Ok(Self::Ack {
-                receipt: ack.durable.as_ref().map(read_receipt).transpose()?,
-                credit: read_credit(ack.credit),
-                outcomes: ack.outcomes.into_iter().map(read_outcome).collect(),
-            }),
-            M::Reject(reject) => {
-                let code = REJECTS.iter().find(|(_, wire)| *wire == reject.code());
-                Ok(Self::Reject(Reject {
-                    code: code.ok_or_else(|| fault("an unknown reject code"))?.0,
-                    seq: reject.seq,
-                    explain: explain(&reject.explain),
-                    retry_after_ms: reject.retry_after_ms,
-                }))
-            }
-            M::Mismatch(mismatch) => Ok(Self::Mismatch {
-                seq: mismatch.at_seq,
-                hub_root: hash(&mismatch.hub_root)?,
-                hub_records: mismatch.hub_count,
-            }),
-            M::ClaimSeen(seen) => {
-                Ok(Self::ClaimSeen { seq: seen.at_seq, hub_time_ms: seen.hub_time_ms })
-            }
-        }
-    }
-}
-
-/// Reads a receipt; the signature is checked by [`Receipt::verifies`].
+/// Reads a batch: the head that its first op follows, and the ops.
 ///
 /// # Errors
-/// `WireFault` when an id has the wrong size.
-pub fn read_receipt(receipt: &pb::Receipt) -> Result<Receipt, WireFault> {
-    Ok(Receipt {
-        feed: FeedId::try_from(receipt.feed_id.as_ref()).map_err(|bad| fault(bad.to_string()))?,
-        head: Head { seq: receipt.seq, hash: hash(&receipt.head_hash)? },
-        received_at_ms: receipt.received_at_ms,
-        signature: receipt.signature.to_vec(),
-    })
-}
-
-fn write_outcome(outcome: &OpOutcome) -> pb::OpOutcome {
-    let kind = match &outcome.outcome {
-        Outcome::Materialised => pb::Outcome::Materialised,
-        Outcome::PendingUpgrade => pb::Outcome::PendingUpgrade,
-        Outcome::Invalid(_) => pb::Outcome::Invalid,
-        Outcome::NotAuthoritative => pb::Outcome::NotAuthoritative,
-    };
-    pb::OpOutcome {
-        seq: outcome.seq,
-        outcome: kind.into(),
-        reason: explain(outcome.outcome.reason()),
-        conflict_id: Bytes::new(),
+/// `WireFault` when the batch is empty, too large, or has no position.
+pub fn read_batch(batch: pb::OpBatch) -> Result<(Head, Vec<SignedOp>), WireFault> {
+    if batch.ops.is_empty() || batch.ops.len() > limit::BATCH_OPS_MAX {
+        return Err(fault(format!(
+            "a batch of {} ops; 1 to {} are allowed",
+            batch.ops.len(),
+            limit::BATCH_OPS_MAX
+        )));
     }
-}
-
-fn read_outcome(wire: pb::OpOutcome) -> OpOutcome {
-    let outcome = match wire.outcome() {
-        pb::Outcome::Materialised => Outcome::Materialised,
-        pb::Outcome::PendingUpgrade => Outcome::PendingUpgrade,
-        pb::Outcome::NotAuthoritative => Outcome::NotAuthoritative,
-        // An outcome of a later hub is at least not success; its reason says what it is.
-        _ => Outcome::Invalid(wire.reason),
-    };
-    OpOutcome { seq: wire.seq, outcome }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use prost::Message as _;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_a_message_or_a_fault_and_never_a_panic(noise in prop::collection::vec(any::<u8>(), 0..400)) {
-            if let Ok(up) = pb::PushUp::decode(noise.as_slice()) {
-                let _parsed = Up::try_from(up);
-            }
-            if let Ok(down) = pb::PushDown::decode(noise.as_slice()) {
-                let _parsed = Down::try_from(down);
-            }
-        }
-    }
-
-    #[test]
-    fn a_long_explanation_is_cut_at_a_character() {
-        let long = "长".repeat(limit::EXPLAIN_BYTES_MAX);
-        assert!(explain(&long).len() <= limit::EXPLAIN_BYTES_MAX);
-        assert!(explain(&long).chars().all(|c| c == '长'));
-    }
+    let seq = batch.first_seq.checked_sub(1).ok_or_else(|| fault("first_seq is 0"))?;
+    let after = Head { seq, hash: hash(&batch.prev_hash)? };
+    Ok((after, batch.ops.into_iter().map(Into::into).collect()))
 }

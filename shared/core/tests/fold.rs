@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use ed25519_dalek::SigningKey;
 use liandong_core::{
+    city::Rules,
     code::OpenKind,
     fold::{self, Folded, Outcome, RecordState, Status, Tombstone},
     id::{FeedId, Hash, Head, RecordId},
@@ -33,7 +34,7 @@ impl Feed {
     }
 
     fn fold(&mut self, op: &Op) -> Folded {
-        let folded = fold::fold(op, |id| self.states.get(&id).copied());
+        let folded = fold::fold(op, &Rules::default(), |id| self.states.get(&id).copied());
         self.states.extend(folded.change);
         self.head = op.head();
         folded

@@ -49,7 +49,9 @@ fn hello(head: Head) -> Hello {
         software: String::new(),
         feed: FEED,
         head,
+        hub_head: Head::EMPTY,
         instance: InstanceId::new([0; 16]),
+        incarnation: 1,
         clock_ms: 0,
         probes: Vec::new(),
     }
@@ -58,7 +60,8 @@ fn hello(head: Head) -> Hello {
 fn receiver(batches: u32, node: Head) -> Receiver {
     let mut keys = Keys::default();
     keys.grant(&author(7).public_key(), 1).unwrap();
-    let admission = Admission { keys, mirror: Head::EMPTY, directory_seq: 0, now_ms: 0 };
+    let admission =
+        Admission { keys, mirror: Head::EMPTY, directory_seq: 0, hub_incarnation: 0, now_ms: 0 };
     let mut receiver = Receiver::new(FEED);
     receiver.set_window(batches);
     receiver.on_hello(&hello(node), admission, |_| None);
@@ -75,6 +78,7 @@ fn sender(local: Head, credit: Credit) -> Sender {
         credit,
         hub_time_ms: 0,
         directory_seq: 0,
+        hub_incarnation: 1,
         explain: String::new(),
         retry_after_ms: 0,
     }));
@@ -193,8 +197,10 @@ fn roots_are_compared_at_the_same_position_and_by_the_same_rules_only() {
     ];
     for (name, seq, fold_version, claimed, expected) in cases {
         let mut receiver = receiver(1, Head::EMPTY);
-        receiver.on_up(Up::Claim(Claim { seq, fold_version, root: claimed, records: 1 }));
-        receiver.on_applied(3, root, 1, Vec::new(), 0);
+        let rules = Hash::ZERO;
+        let ours = Claim { seq: 3, fold_version: FOLD_VERSION, root, records: 1, rules };
+        receiver.on_up(Up::Claim(Claim { seq, fold_version, root: claimed, ..ours }));
+        receiver.on_applied(ours, Vec::new(), 0);
         let said = receiver.effects().iter().find_map(|effect| match effect {
             ReceiverEffect::Send(Down::ClaimSeen { .. }) => Some("seen"),
             ReceiverEffect::Send(Down::Mismatch { .. }) => Some("mismatch"),
@@ -225,8 +231,13 @@ fn a_node_without_a_protocol_version_in_common_is_asked_to_upgrade() {
         ((0, 0), Verdict::UpgradeRequired),
     ] {
         let mut receiver = Receiver::new(FEED);
-        let admission =
-            Admission { keys: Keys::default(), mirror: Head::EMPTY, directory_seq: 0, now_ms: 0 };
+        let admission = Admission {
+            keys: Keys::default(),
+            mirror: Head::EMPTY,
+            directory_seq: 0,
+            hub_incarnation: 0,
+            now_ms: 0,
+        };
         receiver.on_hello(&Hello { protocol, ..hello(Head::EMPTY) }, admission, |_| None);
         let effects = receiver.effects();
         let Some(ReceiverEffect::Send(Down::Welcome(welcome))) = effects.first() else {

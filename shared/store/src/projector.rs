@@ -7,6 +7,7 @@ use std::{
 };
 
 use liandong_core::{
+    city::Rules,
     digest::Digest,
     fold::{self, FOLD_VERSION, Outcome, RecordState, Status},
     id::{FeedId, Hash, RecordId},
@@ -17,7 +18,7 @@ use liandong_core::{
 use crate::{
     error::StoreError,
     journal::Journal,
-    view::{EngineKind, Table, View, Watermark, Writes, match_key},
+    view::{EngineKind, Table, View, Watermark, Writes, match_key, record_key},
 };
 
 /// Bytes of a view below which it is never called bloated.
@@ -47,12 +48,24 @@ pub(crate) struct Projection {
     view: View,
     digests: BTreeMap<FeedId, Digest>,
     marks: BTreeMap<FeedId, Watermark>,
+    /// The rules that each feed is folded by.
+    rules: BTreeMap<FeedId, Rules>,
+}
+
+/// What the hub's feed says of a feed at the moment: how to fold it, and how far.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) rules: Rules,
+    /// Last position that may be folded.
+    pub(crate) gate: u64,
 }
 
 /// Journals by feed, as the projector reads them.
 pub(crate) trait Journals {
     fn feeds(&self) -> Vec<FeedId>;
     fn with<T>(&self, feed: FeedId, read: impl FnOnce(&Journal) -> T) -> Option<T>;
+    /// What the hub's feed says of the feed.
+    fn terms(&self, feed: FeedId) -> Terms;
 }
 
 fn generation_dir(dir: &Path, generation: u64) -> PathBuf {
@@ -97,7 +110,8 @@ impl Projection {
     fn empty(options: ViewOptions, generation: u64) -> Result<Self, StoreError> {
         let dir = generation_dir(&options.dir, generation);
         let view = View::open(&dir, options.engine, options.cache_bytes)?;
-        Ok(Self { options, view, digests: BTreeMap::new(), marks: BTreeMap::new() })
+        let (digests, marks, rules) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Ok(Self { options, view, digests, marks, rules })
     }
 
     fn load(
@@ -109,23 +123,27 @@ impl Projection {
         for feed in journals.feeds() {
             let mark = projection.view.watermark(feed)?;
             let hash = journals.with(feed, |journal| journal.hash_at(mark.head.seq));
+            let rules = journals.terms(feed).rules;
+            let same_rules = mark.head.seq == 0 || mark.rules == rules.hash();
             if hash.transpose()?.flatten() != Some(mark.head.hash)
                 || mark.fold_version != FOLD_VERSION
+                || !same_rules
             {
                 return Ok(None);
             }
             projection.marks.insert(feed, mark);
+            projection.rules.insert(feed, rules);
         }
         let mut after = None;
         loop {
             let page = projection.view.records(None, after, SCAN_RECORDS)?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(*last);
+            let Some((last, state)) = page.last() else { break };
+            after = Some((*last, state.feed));
             for (id, state) in page {
-                if !projection.marks.contains_key(&id.origin()) {
+                if !projection.marks.contains_key(&state.feed) {
                     return Ok(None);
                 }
-                projection.digests.entry(id.origin()).or_default().set(id, state.leaf(id));
+                projection.digests.entry(state.feed).or_default().set(id, state.leaf(id));
             }
         }
         let marks = projection.marks.clone();
@@ -168,33 +186,48 @@ impl Projection {
         Digest::union_root(&self.digests.values())
     }
 
-    /// Folds the next few ops of a feed. Returns whether there was anything to fold.
+    /// Whether a feed has been folded by rules that are no longer true of what was folded.
+    pub(crate) fn outdated(&self, feed: FeedId, rules: &Rules) -> bool {
+        let (mark, empty) = (self.mark(feed), Rules::default());
+        let before = self.rules.get(&feed).unwrap_or(&empty);
+        !rules.agrees_up_to(before, feed, mark.head.seq)
+    }
+
+    /// Folds the next few ops of a feed. Returns what it changed; nothing when there was nothing to fold.
     pub(crate) fn step(
         &mut self,
         feed: FeedId,
         journals: &impl Journals,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Vec<RecordId>>, StoreError> {
+        let Terms { rules, gate } = journals.terms(feed);
         let mark = self.mark(feed);
+        let room = usize::try_from(gate.saturating_sub(mark.head.seq)).unwrap_or(usize::MAX);
         let ops = journals.with(feed, |journal| {
-            journal.read(mark.head.seq, limit::FOLD_OPS_MAX, limit::BATCH_BYTES_MAX)
+            journal.read(mark.head.seq, limit::FOLD_OPS_MAX.min(room), limit::BATCH_BYTES_MAX)
         });
         let ops = ops.transpose()?.unwrap_or_default();
-        let Some(last) = ops.last().map(Op::head) else { return Ok(false) };
+        let new_rules = self.rules.get(&feed) != Some(&rules);
+        if ops.is_empty() && (!new_rules || mark.rules == rules.hash()) {
+            return Ok(None);
+        }
         let mut writes = Writes::new();
         let mut states: HashMap<RecordId, RecordState> = HashMap::new();
-        let mut next = Watermark { head: last, ..mark };
-        for op in ops.iter().filter(|op| fold::is_about_records(&op.kind)) {
+        let head = ops.last().map_or(mark.head, Op::head);
+        let mut next = Watermark { head, rules: rules.hash(), ..mark };
+        self.rules.insert(feed, rules);
+        for op in &ops {
             self.fold_one(op, &mut writes, &mut states, &mut next)?;
         }
+        let changed = states.keys().copied().collect();
         for (id, state) in states {
-            self.digests.entry(id.origin()).or_default().set(id, state.leaf(id));
+            self.digests.entry(feed).or_default().set(id, state.leaf(id));
         }
         next.root = self.root(feed);
         View::set_watermark(&mut writes, feed, &next);
         // When this fails the digest is ahead of the view, until the same ops are folded again.
         self.view.commit(&writes)?;
         self.marks.insert(feed, next);
-        Ok(true)
+        Ok(Some(changed))
     }
 
     fn fold_one(
@@ -206,9 +239,11 @@ impl Projection {
     ) -> Result<(), StoreError> {
         let mut before = None;
         let mut failed = None;
-        let folded = fold::fold(op, |id| {
+        let no_rules = Rules::default();
+        let rules = self.rules.get(&op.feed).unwrap_or(&no_rules);
+        let folded = fold::fold(op, rules, |id| {
             before = states.get(&id).copied().or_else(|| {
-                self.view.record(id).unwrap_or_else(|error| {
+                self.view.record(id, op.feed).unwrap_or_else(|error| {
                     failed = Some(error);
                     None
                 })
@@ -221,6 +256,9 @@ impl Projection {
         if folded.outcome != Outcome::Materialised {
             View::set_outcome(writes, op.feed, op.seq, &folded.outcome);
         }
+        if folded.letter {
+            View::set_letter(writes, op.feed, op.seq);
+        }
         let Some((id, state)) = folded.change else { return Ok(()) };
         let was_live = before.is_some_and(|state| state.status == Status::Live);
         match (was_live, state.status) {
@@ -228,7 +266,7 @@ impl Projection {
             (true, Status::Withdrawn) => mark.live -= 1,
             _ => {}
         }
-        writes.push((Table::Records, id.to_bytes().to_vec(), state.to_bytes().to_vec()));
+        writes.push((Table::Records, record_key(id, op.feed), state.to_bytes().to_vec()));
         if self.options.match_keys {
             for key in folded.match_keys {
                 let key = match_key(op.feed, &key);
@@ -254,7 +292,7 @@ impl Projection {
         let generation = generations(&options.dir).last().copied().unwrap_or(0) + 1;
         let mut fresh = Self::empty(options, generation)?;
         for feed in journals.feeds() {
-            while fresh.step(feed, journals)? {}
+            while fresh.step(feed, journals)?.is_some() {}
         }
         Ok(fresh)
     }

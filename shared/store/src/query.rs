@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use liandong_core::{
+    city::Overlaid,
     fold::Status,
     id::{FeedId, Hash, RecordId},
     record::{Record, Visibility},
@@ -51,6 +52,12 @@ pub struct Entry {
     pub visibility: Visibility,
     /// Feed that wrote the current version.
     pub feed: FeedId,
+    /// Feed that may write the next one: its district answers for the record.
+    pub authority: FeedId,
+    /// Hidden in the city view.
+    pub hidden: bool,
+    /// What the city's curators added.
+    pub overlaid: Option<Overlaid>,
     /// Position of the current op.
     pub seq: u64,
     /// Hash of the current op.

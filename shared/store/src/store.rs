@@ -5,7 +5,7 @@ mod threads;
 mod verify;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
         Arc,
@@ -16,7 +16,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use liandong_core::{
-    id::{FeedId, Hash, Head},
+    city::{Cause, City},
+    id::{FeedId, Hash, Head, RecordId},
+    limit,
     op::Op,
 };
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -27,7 +29,7 @@ use crate::{
     error::StoreError,
     index::Index,
     journal::Journal,
-    projector::{Journals, Projection, ViewOptions},
+    projector::{Journals, Projection, Terms, ViewOptions},
     view::{EngineKind, View},
 };
 
@@ -44,6 +46,8 @@ pub struct Options {
     pub cache_bytes: u64,
     /// Whether imports look records up by their match keys (a node does, a hub does not).
     pub match_keys: bool,
+    /// The hub's own feed: its journal tells who may write what.
+    pub hub_feed: Option<FeedId>,
     /// Disk under the journals.
     pub disk: Arc<dyn Disk>,
 }
@@ -56,6 +60,7 @@ impl Options {
             engine: EngineKind::Sled,
             cache_bytes: 32 * 1024 * 1024,
             match_keys: true,
+            hub_feed: None,
             disk: Arc::new(RealDisk),
         }
     }
@@ -70,6 +75,8 @@ pub struct FeedProgress {
     pub applied: Head,
     /// Root of the feed's records at `applied`.
     pub root: Hash,
+    /// Hash of what the hub's feed said of the feed when it was folded.
+    pub rules: Hash,
     /// Live records at `applied`.
     pub records: u64,
     /// Visible to searches.
@@ -120,6 +127,11 @@ struct Shared {
     index: Index,
     progress: RwLock<Progress>,
     changed: watch::Sender<u64>,
+    city: watch::Sender<Arc<City>>,
+    /// Records that are hidden before the turn of the op that withdraws them, with that op's place.
+    hidden: RwLock<BTreeMap<RecordId, Cause>>,
+    /// Records to be indexed again although no op of theirs is new.
+    touched: Mutex<BTreeSet<RecordId>>,
     to_project: Signal,
     to_index: Signal,
     /// Held while the index is brought forward or emptied: a commit in between would claim what was emptied.
@@ -152,6 +164,31 @@ impl Journals for Shared {
         let journal = journal.read();
         Some(read(&journal))
     }
+
+    fn terms(&self, feed: FeedId) -> Terms {
+        terms(&self.city.borrow(), feed)
+    }
+}
+
+fn terms(city: &City, feed: FeedId) -> Terms {
+    let gate = city.gates.held(feed).map_or(u64::MAX, |gate| gate.after);
+    Terms { rules: city.rules(feed), gate }
+}
+
+/// Folds what the hub's journal holds beyond `city`. Returns whether there was anything.
+fn fold_city(journal: &Journal, city: &mut City) -> Result<bool, StoreError> {
+    let began = city.head;
+    loop {
+        let ops = journal.read(city.head.seq, limit::BATCH_OPS_MAX, limit::BATCH_BYTES_MAX)?;
+        for op in &ops {
+            if let Err(error) = city.apply(op) {
+                tracing::error!(%error, "an op of the hub is skipped");
+            }
+        }
+        if ops.is_empty() {
+            return Ok(city.head != began);
+        }
+    }
 }
 
 impl Shared {
@@ -177,6 +214,7 @@ impl Shared {
                 head: Head::EMPTY,
                 applied: Head::EMPTY,
                 root: Hash::ZERO,
+                rules: Hash::ZERO,
                 records: 0,
                 indexed: Head::EMPTY,
             });
@@ -221,7 +259,11 @@ impl Store {
             cache_bytes: options.cache_bytes,
             match_keys: options.match_keys,
         };
-        let reader = OpenJournals(&journals);
+        let mut city = City::default();
+        if let Some(journal) = options.hub_feed.and_then(|hub| journals.get(&hub)) {
+            fold_city(&journal.read(), &mut city)?;
+        }
+        let reader = OpenJournals(&journals, &city);
         let projection = Projection::open(view_options, &reader)?;
         let index = Index::open(&options.dir.join("index"))?;
         for (feed, head) in index.feeds() {
@@ -241,6 +283,9 @@ impl Store {
             index,
             progress: RwLock::default(),
             changed: watch::Sender::new(0),
+            city: watch::Sender::new(Arc::new(city)),
+            hidden: RwLock::default(),
+            touched: Mutex::default(),
             to_project: Signal::default(),
             to_index: Signal::default(),
             index_turn: Mutex::default(),
@@ -253,9 +298,11 @@ impl Store {
                 (projection.mark(feed), projection.root(feed))
             };
             let indexed = shared.index.applied(feed);
+            let is_hub = shared.options.hub_feed == Some(feed);
+            let applied = if is_hub { head } else { mark.head };
+            let (records, rules) = (mark.live, mark.rules);
             shared.publish(feed, |progress| {
-                *progress =
-                    FeedProgress { head, applied: mark.head, root, records: mark.live, indexed };
+                *progress = FeedProgress { head, applied, root, rules, records, indexed };
             });
         }
         shared.to_project.set();
@@ -305,6 +352,27 @@ impl Store {
     /// Changes whenever any feed's progress does.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.shared.changed.subscribe()
+    }
+
+    /// The city as the hub's feed tells it now.
+    pub fn city(&self) -> Arc<City> {
+        Arc::clone(&self.shared.city.borrow())
+    }
+
+    /// Changes whenever the hub's feed does.
+    pub fn watch_city(&self) -> watch::Receiver<Arc<City>> {
+        self.shared.city.subscribe()
+    }
+
+    /// Hides records whose verified withdrawal is known before its turn. A restart forgets it; whoever sent it sends
+    /// it again.
+    pub fn hide(&self, ops: &[Op]) {
+        for op in ops {
+            let Ok(id) = RecordId::try_from(op.subject.as_ref()) else { continue };
+            self.shared.hidden.write().insert(id, Cause { feed: op.feed, seq: op.seq });
+            self.shared.touched.lock().insert(id);
+        }
+        self.shared.to_index.set();
     }
 
     /// How far all feeds are.
@@ -358,7 +426,7 @@ impl Store {
 }
 
 /// Journals before the store stands.
-struct OpenJournals<'a>(&'a BTreeMap<FeedId, Arc<RwLock<Journal>>>);
+struct OpenJournals<'a>(&'a BTreeMap<FeedId, Arc<RwLock<Journal>>>, &'a City);
 
 impl Journals for OpenJournals<'_> {
     fn feeds(&self) -> Vec<FeedId> {
@@ -367,6 +435,10 @@ impl Journals for OpenJournals<'_> {
 
     fn with<T>(&self, feed: FeedId, read: impl FnOnce(&Journal) -> T) -> Option<T> {
         Some(read(&self.0.get(&feed)?.read()))
+    }
+
+    fn terms(&self, feed: FeedId) -> Terms {
+        terms(self.1, feed)
     }
 }
 

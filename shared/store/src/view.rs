@@ -15,6 +15,7 @@ use std::{
 };
 
 use liandong_core::{
+    city::Cause,
     fold::{FOLD_VERSION, Outcome, RecordState},
     id::{FeedId, Hash, Head, RecordId},
 };
@@ -25,17 +26,20 @@ use crate::error::StoreError;
 /// Tables of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Table {
-    /// Record id → [`RecordState`].
+    /// Record id and the feed that wrote it → [`RecordState`].
     Records,
     /// Feed and hash of a match key → record id.
     Keys,
     /// Feed and position → what became of an op that did not take effect.
     Outcomes,
+    /// Feed and position of an op that the hub has to answer → nothing.
+    Letters,
     /// Feed → [`Watermark`].
     Feeds,
 }
 
-pub(crate) const TABLES: [Table; 4] = [Table::Records, Table::Keys, Table::Outcomes, Table::Feeds];
+pub(crate) const TABLES: [Table; 5] =
+    [Table::Records, Table::Keys, Table::Outcomes, Table::Letters, Table::Feeds];
 
 impl Table {
     pub(crate) const fn name(self) -> &'static str {
@@ -43,10 +47,14 @@ impl Table {
             Self::Records => "records",
             Self::Keys => "keys",
             Self::Outcomes => "outcomes",
+            Self::Letters => "letters",
             Self::Feeds => "feeds",
         }
     }
 }
+
+/// Letters read at a time.
+const LETTERS_PAGE: usize = 256;
 
 /// Entries to put, all or nothing.
 pub(crate) type Writes = Vec<(Table, Vec<u8>, Vec<u8>)>;
@@ -84,14 +92,21 @@ pub enum EngineKind {
 pub(crate) struct Watermark {
     pub(crate) head: Head,
     pub(crate) fold_version: u32,
+    /// What the hub's feed said of the feed when it was folded.
+    pub(crate) rules: Hash,
     pub(crate) live: u64,
     /// Root of the feed's records, so that entries an engine lost or changed are noticed when it is opened.
     pub(crate) root: Hash,
 }
 
 impl Watermark {
-    pub(crate) const EMPTY: Self =
-        Self { head: Head::EMPTY, fold_version: FOLD_VERSION, live: 0, root: Hash::ZERO };
+    pub(crate) const EMPTY: Self = Self {
+        head: Head::EMPTY,
+        fold_version: FOLD_VERSION,
+        rules: Hash::ZERO,
+        live: 0,
+        root: Hash::ZERO,
+    };
 }
 
 /// One generation of the view, open.
@@ -108,6 +123,11 @@ pub(crate) fn match_key(feed: FeedId, key: &str) -> Vec<u8> {
 
 fn outcome_key(feed: FeedId, seq: u64) -> Vec<u8> {
     [feed.as_bytes().as_slice(), &seq.to_be_bytes()].concat()
+}
+
+/// Key of what a feed made of a record.
+pub(crate) fn record_key(id: RecordId, feed: FeedId) -> Vec<u8> {
+    [id.to_bytes().as_slice(), feed.as_bytes()].concat()
 }
 
 fn corrupt(what: &str) -> StoreError {
@@ -137,26 +157,33 @@ impl View {
         self.engine.commit(writes)
     }
 
-    pub(crate) fn record(&self, id: RecordId) -> Result<Option<RecordState>, StoreError> {
-        let Some(bytes) = self.engine.get(Table::Records, &id.to_bytes())? else { return Ok(None) };
+    /// What a feed made of a record.
+    pub(crate) fn record(
+        &self,
+        id: RecordId,
+        feed: FeedId,
+    ) -> Result<Option<RecordState>, StoreError> {
+        let Some(bytes) = self.engine.get(Table::Records, &record_key(id, feed))? else {
+            return Ok(None);
+        };
         RecordState::from_bytes(&bytes).map(Some).ok_or_else(|| corrupt("a record's state"))
     }
 
-    /// Records in the order of their ids.
+    /// What feeds made of records, in the order of the records' ids, after all of one record.
     pub(crate) fn records(
         &self,
-        feed: Option<FeedId>,
-        after: Option<RecordId>,
+        origin: Option<FeedId>,
+        after: Option<(RecordId, FeedId)>,
         limit: usize,
     ) -> Result<Vec<(RecordId, RecordState)>, StoreError> {
-        let prefix = feed.map(|feed| feed.as_bytes().to_vec()).unwrap_or_default();
-        let after = after.map(RecordId::to_bytes);
-        let pairs =
-            self.engine.scan(Table::Records, &prefix, after.as_ref().map(|id| &id[..]), limit)?;
+        let prefix = origin.map(|feed| feed.as_bytes().to_vec()).unwrap_or_default();
+        let after = after.map(|(id, feed)| record_key(id, feed));
+        let pairs = self.engine.scan(Table::Records, &prefix, after.as_deref(), limit)?;
         pairs
             .iter()
-            .map(|(id, state)| {
-                let id = RecordId::try_from(id.as_slice()).map_err(StoreError::view)?;
+            .map(|(key, state)| {
+                let id = key.get(..32).unwrap_or_default();
+                let id = RecordId::try_from(id).map_err(StoreError::view)?;
                 let state = RecordState::from_bytes(state);
                 Ok((id, state.ok_or_else(|| corrupt("a record's state"))?))
             })
@@ -187,6 +214,28 @@ impl View {
     pub(crate) fn set_outcome(writes: &mut Writes, feed: FeedId, seq: u64, outcome: &Outcome) {
         let bytes = serde_json::to_vec(outcome).unwrap_or_default();
         writes.push((Table::Outcomes, outcome_key(feed, seq), bytes));
+    }
+
+    pub(crate) fn set_letter(writes: &mut Writes, feed: FeedId, seq: u64) {
+        writes.push((Table::Letters, outcome_key(feed, seq), Vec::new()));
+    }
+
+    /// Ops that the hub has to answer, or has answered.
+    pub(crate) fn letters(&self) -> Result<Vec<Cause>, StoreError> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.engine.scan(Table::Letters, &[], after.as_deref(), LETTERS_PAGE)?;
+            for (key, _) in &page {
+                let feed = key.get(..16).and_then(|feed| FeedId::try_from(feed).ok());
+                let seq = key.get(16..).and_then(|seq| seq.try_into().ok());
+                let (Some(feed), Some(seq)) = (feed, seq) else { return Err(corrupt("a letter")) };
+                found.push(Cause { feed, seq: u64::from_be_bytes(seq) });
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == LETTERS_PAGE => after = Some(last.clone()),
+                _ => return Ok(found),
+            }
+        }
     }
 
     /// Ops of a feed after a position that did not take effect.

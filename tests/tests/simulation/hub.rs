@@ -169,9 +169,7 @@ impl Hub {
                 let is_claim = matches!(up, Up::Claim(_));
                 inbound.receiver.on_up(up);
                 if is_claim {
-                    let fold = &mut mirror.fold;
-                    let (seq, root, live) = (fold.head().seq, fold.root(), fold.live());
-                    inbound.receiver.on_applied(seq, root, live, Vec::new(), 0);
+                    inbound.receiver.on_applied(mirror.fold.claim(), Vec::new(), 0);
                 }
                 self.carry_out(stream)
             }
@@ -206,6 +204,7 @@ impl Hub {
             keys: self.keys[&feed].clone(),
             mirror: mirror.head(),
             directory_seq: 0,
+            hub_incarnation: 1,
             now_ms: 0,
         };
         if mirror.loose.is_empty() && admission.mirror.seq > 0 {
@@ -234,7 +233,7 @@ impl Hub {
                     ReceiverEffect::Send(down) => out.push((stream, Some(self.remember(down)))),
                     ReceiverEffect::Append { after, ops } => self.append(stream, after, &ops),
                     ReceiverEffect::Alarm(verdict, _) => self.alarms.push(verdict),
-                    ReceiverEffect::Diverged(_) => {}
+                    ReceiverEffect::Diverged(_) | ReceiverEffect::Hide(_) => {}
                     ReceiverEffect::Close => {
                         self.streams.remove(&stream);
                         out.push((stream, None));
@@ -302,12 +301,12 @@ impl Hub {
         let ops = mirror.ops();
         let from = usize::try_from(mirror.fold.head().seq).unwrap().min(ops.len());
         let outcomes = mirror.fold.advance(&ops[from..])?;
-        let (seq, root, live) = (mirror.fold.head().seq, mirror.fold.root(), mirror.fold.live());
+        let claim = mirror.fold.claim();
         let mut out = Vec::new();
         for stream in self.streams() {
             let Some(inbound) = self.streams.get_mut(&stream) else { continue };
             if inbound.feed == feed {
-                inbound.receiver.on_applied(seq, root, live, outcomes.clone(), 0);
+                inbound.receiver.on_applied(claim, outcomes.clone(), 0);
                 out.extend(self.carry_out(stream));
             }
         }

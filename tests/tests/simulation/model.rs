@@ -7,6 +7,7 @@ use std::{
 };
 
 use liandong_core::{
+    city::Rules,
     digest::Digest,
     fold::{self, FOLD_VERSION, Outcome, RecordState, Status},
     id::{FeedId, Hash, Head, RecordId},
@@ -116,7 +117,7 @@ impl Fold {
         }
         let before = RecordId::try_from(op.subject.as_ref())
             .is_ok_and(|id| self.states.get(&id).is_some_and(|s| s.status == Status::Live));
-        let folded = fold::fold(op, |id| self.states.get(&id).copied());
+        let folded = fold::fold(op, &Rules::default(), |id| self.states.get(&id).copied());
         if let Some((id, state)) = folded.change {
             match (before, state.status) {
                 (false, Status::Live) => self.live += 1,
@@ -146,13 +147,10 @@ impl Fold {
         self.digest.root()
     }
 
-    pub(crate) fn live(&self) -> u64 {
-        self.live
-    }
-
     pub(crate) fn claim(&mut self) -> Claim {
         let (seq, records) = (self.head().seq, self.live);
-        Claim { seq, fold_version: FOLD_VERSION, root: self.root(), records }
+        let rules = Hash::ZERO;
+        Claim { seq, fold_version: FOLD_VERSION, root: self.root(), records, rules }
     }
 
     /// A record of the feed, to be changed or withdrawn.

@@ -182,7 +182,9 @@ impl Node {
             software: "simulation".to_owned(),
             feed: self.feed,
             head,
+            hub_head: Head::EMPTY,
             instance: InstanceId::new([0; 16]),
+            incarnation: 1,
             clock_ms: 0,
             probes: probe_positions(head.seq).into_iter().filter_map(at).collect(),
         };

@@ -7,8 +7,9 @@ use crate::{
     fold::FOLD_VERSION,
     id::{FeedId, Hash, Head},
     limit,
-    op::{Keys, Op, OpFault, SignedOp},
+    op::{Keys, Op, OpFault, OpType, SignedOp},
     receipt::Receipt,
+    record::Visibility,
     wire::{Claim, Credit, Down, Hello, OpOutcome, Reject, RejectCode, Up, Verdict, Welcome},
 };
 
@@ -24,6 +25,8 @@ pub enum ReceiverEffect {
         /// Ops in order.
         ops: Vec<Op>,
     },
+    /// Hide the records of these verified withdrawals now; their ops follow in their turn.
+    Hide(Vec<Op>),
     /// Tell a person: the logs do not fit together.
     Alarm(Verdict, String),
     /// Tell a person: node and hub make different catalogues of the same ops.
@@ -41,6 +44,8 @@ pub struct Admission {
     pub mirror: Head,
     /// Position of the hub's own feed.
     pub directory_seq: u64,
+    /// How often the hub was rebuilt from its nodes.
+    pub hub_incarnation: u32,
     /// The hub's clock, milliseconds since 1970.
     pub now_ms: i64,
 }
@@ -149,6 +154,7 @@ impl Receiver {
             credit: self.credit(),
             hub_time_ms: admission.now_ms,
             directory_seq: admission.directory_seq,
+            hub_incarnation: admission.hub_incarnation,
             explain: explain.clone(),
             retry_after_ms: 0,
         })));
@@ -171,11 +177,31 @@ impl Receiver {
             (Phase::Live, Up::Claim(claim)) => {
                 self.claim = Some(claim).filter(|claim| claim.fold_version == FOLD_VERSION);
             }
+            (Phase::Live, Up::Urgent(ops)) => self.on_urgent(ops),
             (_, _) => self.reject(
                 RejectCode::Malformed,
                 0,
                 "消息不合协议顺序 / the message breaks the protocol's order".to_owned(),
             ),
+        }
+    }
+
+    /// Withdrawals whose turn has not come. Each is the district's own signed word, so no chain is needed to obey it;
+    /// one that does not verify is not obeyed, and its turn will tell why.
+    fn on_urgent(&mut self, ops: Vec<SignedOp>) {
+        let narrowing = |op: &Op| {
+            op.kind == OpType::RecordTombstone
+                || (op.kind == OpType::RecordPut && op.visibility < Visibility::Public)
+        };
+        let good = |op: &Op| {
+            op.feed == self.feed
+                && op.seq > self.durable.seq
+                && narrowing(op)
+                && op.verify(&self.keys).is_ok()
+        };
+        let ops: Vec<Op> = ops.into_iter().flat_map(Op::parse).filter(good).collect();
+        if !ops.is_empty() {
+            self.effects.push(ReceiverEffect::Hide(ops));
         }
     }
 
@@ -216,18 +242,23 @@ impl Receiver {
     }
 
     /// Parses and verifies a whole batch before any of it counts.
-    fn check(&self, ops: Vec<SignedOp>) -> Result<Vec<Op>, (u64, OpFault)> {
-        let mut head = self.received;
-        ops.into_iter()
-            .map(|signed| {
-                let at = |fault| (head.seq + 1, fault);
-                let op = Op::parse(signed).map_err(at)?;
-                op.follows(self.feed, head).map_err(at)?;
-                op.verify(&self.keys).map_err(at)?;
-                head = op.head();
-                Ok(op)
-            })
-            .collect()
+    fn check(&mut self, ops: Vec<SignedOp>) -> Result<Vec<Op>, (u64, OpFault)> {
+        let (mut head, mut keys) = (self.received, self.keys.clone());
+        let mut checked = Vec::with_capacity(ops.len());
+        for signed in ops {
+            let at = |fault| (head.seq + 1, fault);
+            let op = Op::parse(signed).map_err(at)?;
+            op.follows(self.feed, head).map_err(at)?;
+            op.verify(&keys).map_err(at)?;
+            // The next op is signed with the new key; the hub's countersignature in the directory comes later.
+            if op.kind == OpType::KeyRotate {
+                keys.rotate(&op).map_err(at)?;
+            }
+            head = op.head();
+            checked.push(op);
+        }
+        self.keys = keys;
+        Ok(checked)
     }
 
     fn reject_chain(&mut self, after: Head) {
@@ -280,15 +311,8 @@ impl Receiver {
         );
     }
 
-    /// The hub's fold reached `seq` with these outcomes since the last call.
-    pub fn on_applied(
-        &mut self,
-        seq: u64,
-        root: Hash,
-        records: u64,
-        outcomes: Vec<OpOutcome>,
-        now_ms: i64,
-    ) {
+    /// The hub's fold came so far, with these outcomes since the last call.
+    pub fn on_applied(&mut self, applied: Claim, outcomes: Vec<OpOutcome>, now_ms: i64) {
         if self.phase != Phase::Live {
             return;
         }
@@ -296,23 +320,27 @@ impl Receiver {
             let credit = self.credit();
             self.effects.push(ReceiverEffect::Send(Down::Ack { receipt: None, credit, outcomes }));
         }
+        let seq = applied.seq;
         let Some(claim) = self.claim.filter(|claim| claim.seq <= seq) else { return };
         self.claim = None;
-        if claim.seq != seq {
+        // Under other rules of the hub other ops take effect; the node claims again once it has the same.
+        if claim.seq != seq || claim.rules != applied.rules {
             return;
         }
-        if claim.root == root {
+        if claim.root == applied.root {
             let seen = Down::ClaimSeen { seq, hub_time_ms: now_ms };
             self.effects.push(ReceiverEffect::Send(seen));
         } else {
             let explain = format!(
-                "第 {seq} 条处两侧目录摘要不同：节点 {}（{} 条），中心 {}（{records} 条）/ the folds differ at {seq}: node {0}, hub {2}",
+                "第 {seq} 条处两侧目录摘要不同：节点 {}（{} 条），中心 {}（{} 条）/ the folds differ at {seq}: node {0}, hub {2}",
                 claim.root.short(),
                 claim.records,
-                root.short()
+                applied.root.short(),
+                applied.records,
             );
             self.effects.push(ReceiverEffect::Diverged(explain));
-            let mismatch = Down::Mismatch { seq, hub_root: root, hub_records: records };
+            let (hub_root, hub_records) = (applied.root, applied.records);
+            let mismatch = Down::Mismatch { seq, hub_root, hub_records };
             self.effects.push(ReceiverEffect::Send(mismatch));
         }
     }
@@ -325,6 +353,7 @@ impl Receiver {
             credit: Credit { ops: 0, bytes: 0 },
             hub_time_ms: now_ms,
             directory_seq: 0,
+            hub_incarnation: 0,
             explain,
             retry_after_ms: limit::BUSY_RETRY_MS,
         })));

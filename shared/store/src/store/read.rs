@@ -1,6 +1,9 @@
 //! Reading: entries, lists, searches. Nothing here writes.
 
+use std::sync::Arc;
+
 use liandong_core::{
+    city::{Cause, City, Transfer},
     fold::{Outcome, RecordState, Status, Tombstone},
     id::{FeedId, Hash, Head, RecordId},
     limit,
@@ -8,7 +11,7 @@ use liandong_core::{
     record::Record,
 };
 
-use super::Store;
+use super::{Shared, Store};
 use crate::{
     error::StoreError,
     index::Answer,
@@ -50,7 +53,23 @@ impl Store {
     /// # Errors
     /// `View`.
     pub fn state(&self, id: RecordId) -> Result<Option<RecordState>, StoreError> {
-        self.shared.view.load().record(id)
+        self.shared.state(id)
+    }
+
+    /// Whether a record is hidden in the city view: by a decision of the hub, or because its withdrawal is known
+    /// before its turn.
+    pub fn hides(&self, id: RecordId) -> bool {
+        self.shared.hides(&self.city(), id)
+    }
+
+    /// Ops of districts that wait for an answer of the hub, in the order of feeds and positions.
+    ///
+    /// # Errors
+    /// `View`.
+    pub fn letters(&self) -> Result<Vec<Cause>, StoreError> {
+        let (mut letters, city) = (self.shared.view.load().letters()?, self.city());
+        letters.retain(|letter| !city.attended.contains(letter));
+        Ok(letters)
     }
 
     /// A record with its content.
@@ -65,10 +84,8 @@ impl Store {
     }
 
     fn fill(&self, id: RecordId, state: RecordState) -> Result<Entry, StoreError> {
-        let op = self.shared.with(state.feed, |journal| journal.op(state.seq)).transpose()?;
-        let op = op.flatten().ok_or_else(|| {
-            StoreError::View(format!("record {id} points at op {} that is not there", state.seq))
-        })?;
+        let op = self.shared.op_of(id, &state)?;
+        let city = self.city();
         let (record, withdrawn_reason) = match state.status {
             Status::Live => (Record::from_bytes(&op.signed.payload).ok(), None),
             Status::Withdrawn => {
@@ -82,6 +99,9 @@ impl Store {
             status: state.status,
             visibility: state.visibility,
             feed: state.feed,
+            authority: city.owner(id),
+            hidden: self.shared.hides(&city, id),
+            overlaid: city.curation.overlays.get(&id).cloned(),
             seq: state.seq,
             op_hash: state.op_hash,
             changed_at_ms: state.changed_at_ms,
@@ -104,20 +124,35 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Entry>, StoreError> {
         let limit = limit.clamp(1, limit::PAGE_RECORDS_MAX);
-        let view = self.shared.view.load();
-        let (mut found, mut after) = (Vec::new(), after);
-        while found.len() < limit {
-            let page = view.records(filter.feed, after, limit)?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(*last);
-            let short = page.len() < limit;
-            for (id, state) in page {
-                if found.len() < limit && filter.admits(state.status, state.visibility) {
-                    found.push(self.fill(id, state)?);
-                }
+        let mut found = Vec::new();
+        let city = self.city();
+        for origin in self.shared.origins(&city, filter.feed) {
+            // Records stand in the order of their origins, so what lies before the cursor's is over.
+            if origin.is_some_and(|origin| after.is_some_and(|after| after.origin() > origin)) {
+                continue;
             }
-            if short {
-                break;
+            let from = after.filter(|after| origin.is_none_or(|origin| after.origin() == origin));
+            let mut at = from.map(|id| (id, FeedId::new([0xFF; 16])));
+            loop {
+                let page = self.shared.view.load().records(origin, at, limit)?;
+                let Some((last, state)) = page.last() else { break };
+                at = Some((*last, state.feed));
+                let short = page.len() < limit;
+                for (id, state) in page {
+                    let current = self.shared.current(&city, id, state)?;
+                    let owned = filter.feed.is_none_or(|feed| city.owner(id) == feed);
+                    let admitted = filter.admits(state.status, state.visibility)
+                        && !(filter.public_only && self.shared.hides(&city, id));
+                    if current && owned && admitted {
+                        found.push(self.fill(id, state)?);
+                        if found.len() == limit {
+                            return Ok(found);
+                        }
+                    }
+                }
+                if short {
+                    break;
+                }
             }
         }
         Ok(found)
@@ -170,5 +205,79 @@ impl Store {
     pub fn disk_bytes(&self) -> [u64; 3] {
         let dir = &self.shared.options.dir;
         ["journal", "view", "index"].map(|part| crate::view::directory_bytes(&dir.join(part)))
+    }
+}
+
+impl Shared {
+    /// The state that counts: of the latest feed with authority that made anything of the record.
+    pub(super) fn state(&self, id: RecordId) -> Result<Option<RecordState>, StoreError> {
+        let view = self.view.load();
+        let city = Arc::clone(&self.city.borrow());
+        if city.authority.transfers().is_empty() {
+            return view.record(id, id.origin());
+        }
+        for span in city.authority.spans(id).iter().rev() {
+            if let Some(state) = view.record(id, span.feed)? {
+                return Ok(Some(state));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether this is the state that counts of the record.
+    fn current(&self, city: &City, id: RecordId, state: RecordState) -> Result<bool, StoreError> {
+        Ok(city.authority.transfers().is_empty() || self.state(id)? == Some(state))
+    }
+
+    /// The op that made a state.
+    pub(super) fn op_of(&self, id: RecordId, state: &RecordState) -> Result<Op, StoreError> {
+        let op = self.with(state.feed, |journal| journal.op(state.seq)).transpose()?;
+        op.flatten().ok_or_else(|| {
+            StoreError::View(format!("record {id} points at op {} that is not there", state.seq))
+        })
+    }
+
+    pub(super) fn hides(&self, city: &City, id: RecordId) -> bool {
+        if city.hides(id) {
+            return true;
+        }
+        let hidden = self.hidden.read().get(&id).copied();
+        hidden.is_some_and(|cause| {
+            let progress = self.progress.read();
+            progress.get(&cause.feed).is_none_or(|progress| progress.applied.seq < cause.seq)
+        })
+    }
+
+    /// The feeds that minted what a feed owns now, in order; one entry for all of them when no feed is asked for.
+    fn origins(&self, city: &City, feed: Option<FeedId>) -> Vec<Option<FeedId>> {
+        let Some(feed) = feed else { return vec![None] };
+        let mut origins = vec![feed];
+        origins.extend(city.rules(feed).transfers.iter().map(|transfer| transfer.from_feed));
+        origins.sort_unstable();
+        origins.dedup();
+        origins.into_iter().map(Some).collect()
+    }
+
+    /// The records that a transfer moved.
+    pub(super) fn records_of_transfer(
+        &self,
+        transfer: &Transfer,
+    ) -> Result<Vec<RecordId>, StoreError> {
+        if let Some(records) = &transfer.records {
+            return Ok(records.iter().copied().collect());
+        }
+        let city = Arc::clone(&self.city.borrow());
+        let mut found = Vec::new();
+        for origin in self.origins(&city, Some(transfer.from_feed)) {
+            let mut at = None;
+            loop {
+                let page = self.view.load().records(origin, at, limit::PAGE_RECORDS_MAX)?;
+                let Some((last, state)) = page.last() else { break };
+                at = Some((*last, state.feed));
+                found.extend(page.iter().map(|(id, _)| *id));
+            }
+        }
+        found.dedup();
+        Ok(found)
     }
 }

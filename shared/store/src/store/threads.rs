@@ -8,14 +8,15 @@ use std::{
 };
 
 use liandong_core::{
-    fold::{self, Status},
+    city::{City, Transfer},
+    fold::{RecordState, Status},
     id::{FeedId, Head, RecordId},
     limit,
-    op::Op,
-    record::Record,
+    op::{Op, OpType},
+    record::{Record, Visibility},
 };
 
-use super::{Job, Shared};
+use super::{Job, Shared, fold_city};
 use crate::{
     error::StoreError,
     projector::{Journals as _, Projection},
@@ -142,12 +143,20 @@ fn project(shared: &Shared) {
 /// One round over all feeds, a few ops each, so that a feed that catches up does not hold the others back. Returns the
 /// number of ops folded.
 fn project_once(shared: &Shared) -> Result<u64, StoreError> {
-    let mut moved = 0;
+    let mut moved = project_city(shared)?;
     for feed in shared.feeds() {
+        if shared.options.hub_feed == Some(feed) {
+            continue;
+        }
         let folded = {
             let mut projection = shared.projection.lock();
+            if projection.outdated(feed, &shared.terms(feed).rules) {
+                tracing::info!(%feed, "the hub changed what holds for a feed; it is folded again");
+                shared.rebuild.store(true, Ordering::Release);
+                continue;
+            }
             let before = projection.mark(feed).head.seq;
-            if !projection.step(feed, shared)? {
+            if projection.step(feed, shared)?.is_none() {
                 continue;
             }
             projection.mark(feed).head.seq - before
@@ -159,6 +168,23 @@ fn project_once(shared: &Shared) -> Result<u64, StoreError> {
         shared.to_index.set();
     }
     Ok(moved)
+}
+
+/// Folds what is new in the hub's own feed, before any feed that it says something of.
+fn project_city(shared: &Shared) -> Result<u64, StoreError> {
+    let Some(hub) = shared.options.hub_feed else { return Ok(0) };
+    let mut city = City::clone(&shared.city.borrow());
+    let before = city.head.seq;
+    let folded = shared.with(hub, |journal| {
+        if journal.head().seq == before { Ok(false) } else { fold_city(journal, &mut city) }
+    });
+    if !folded.transpose()?.unwrap_or(false) {
+        return Ok(0);
+    }
+    let head = city.head;
+    shared.city.send_replace(Arc::new(city));
+    shared.publish(hub, |progress| progress.applied = head);
+    Ok(head.seq - before)
 }
 
 /// Returns whether it went well.
@@ -193,6 +219,7 @@ fn publish_applied(shared: &Shared, feed: FeedId) {
     shared.publish(feed, |progress| {
         progress.applied = mark.head;
         progress.root = root;
+        progress.rules = mark.rules;
         progress.records = mark.live;
     });
 }
@@ -265,7 +292,11 @@ fn index_once(shared: &Shared) -> Result<bool, StoreError> {
             feeds.insert(feed, at);
         }
     }
-    if feeds.is_empty() {
+    let touched = std::mem::take(&mut *shared.touched.lock());
+    for id in &touched {
+        index_record(shared, *id)?;
+    }
+    if feeds.is_empty() && touched.is_empty() {
         return Ok(false);
     }
     shared.index.commit(&feeds)?;
@@ -277,18 +308,64 @@ fn index_once(shared: &Shared) -> Result<bool, StoreError> {
 
 /// Brings the index to what the view says of the op's record; a record that was changed again later is left to that op.
 fn index_op(shared: &Shared, op: &Op) -> Result<(), StoreError> {
-    if !fold::is_about_records(&op.kind) {
-        return Ok(());
-    }
-    let Ok(id) = RecordId::try_from(op.subject.as_ref()) else { return Ok(()) };
-    let state = shared.view.load().record(id)?;
-    let Some(state) = state.filter(|state| state.op_hash == op.hash) else { return Ok(()) };
-    match state.status {
-        Status::Withdrawn => shared.index.remove(id),
-        Status::Live => {
-            let record = Record::from_bytes(&op.signed.payload).map_err(StoreError::index)?;
-            shared.index.put(id, op.feed, state.visibility, &record)?;
+    match op.kind {
+        OpType::RecordPut | OpType::RecordTombstone | OpType::RecordRevive => {
+            let Ok(id) = RecordId::try_from(op.subject.as_ref()) else { return Ok(()) };
+            let state = shared.state(id)?;
+            if state.is_some_and(|state| state.op_hash == op.hash) {
+                index_state(shared, id, state, Some(op))?;
+            }
+            Ok(())
         }
+        OpType::Hold | OpType::OverlayPut | OpType::OverlayDrop => {
+            let Ok(id) = RecordId::try_from(op.subject.as_ref()) else { return Ok(()) };
+            index_record(shared, id)
+        }
+        OpType::TransferCommit => {
+            let Ok(transfer) = serde_json::from_slice::<Transfer>(&op.signed.payload) else {
+                return Ok(());
+            };
+            for id in shared.records_of_transfer(&transfer)? {
+                index_record(shared, id)?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Brings the index to what the view says of a record.
+fn index_record(shared: &Shared, id: RecordId) -> Result<(), StoreError> {
+    let state = shared.state(id)?;
+    index_state(shared, id, state, None)
+}
+
+fn index_state(
+    shared: &Shared,
+    id: RecordId,
+    state: Option<RecordState>,
+    op: Option<&Op>,
+) -> Result<(), StoreError> {
+    let Some(state) = state.filter(|state| state.status == Status::Live) else {
+        shared.index.remove(id);
+        return Ok(());
+    };
+    let read;
+    let op = match op {
+        Some(op) => op,
+        None => {
+            read = shared.op_of(id, &state)?;
+            &read
+        }
+    };
+    let city = Arc::clone(&shared.city.borrow());
+    let mut record = Record::from_bytes(&op.signed.payload).map_err(StoreError::index)?;
+    if let Some(overlaid) = city.curation.overlays.get(&id) {
+        let curated = overlaid.over(&record, state.op_hash);
+        (record.title, record.keywords) = (curated.title, curated.keywords);
+    }
+    // Only those who may see everything find what is hidden.
+    let visibility =
+        if shared.hides(&city, id) { Visibility::Restricted } else { state.visibility };
+    shared.index.put(id, city.owner(id), visibility, &record)
 }

@@ -7,7 +7,7 @@ use liandong_core::{
     fold::{self, RecordState, Status},
     id::{FeedId, Hash, Head, RecordId},
     limit,
-    op::Keys,
+    op::{Keys, OpType},
 };
 use serde::{Deserialize, Serialize};
 
@@ -50,9 +50,12 @@ impl Store {
             self.progress().iter().map(|(feed, progress)| (*feed, progress.applied)).collect();
         let began = heads.clone();
         let total = heads.values().map(|head| head.seq).sum();
-        let mut states: BTreeMap<RecordId, RecordState> = BTreeMap::new();
+        let mut states: BTreeMap<(RecordId, FeedId), RecordState> = BTreeMap::new();
+        let city = self.city();
         for (feed, end) in heads {
             let mut head = Head::EMPTY;
+            let rules = city.rules(feed);
+            let mut keys = keys.get(&feed).cloned();
             while head.seq < end.seq {
                 let ops = self.ops(feed, head.seq, limit::BATCH_OPS_MAX, limit::BATCH_BYTES_MAX)?;
                 if ops.is_empty() {
@@ -64,17 +67,19 @@ impl Store {
                     if let Err(fault) = op.follows(feed, head) {
                         report.faults.push(format!("feed {feed} op {}: {fault}", op.seq));
                     }
-                    if let Some(keys) = keys.get(&feed) {
+                    if let Some(keys) = &mut keys {
                         report.signatures += 1;
-                        if let Err(fault) = op.verify(keys) {
+                        let mut checked = op.verify_kept(keys);
+                        if op.kind == OpType::KeyRotate && checked.is_ok() {
+                            checked = keys.rotate(&op);
+                        }
+                        if let Err(fault) = checked {
                             report.faults.push(format!("feed {feed} op {}: {fault}", op.seq));
                         }
                     }
                     head = op.head();
-                    if fold::is_about_records(&op.kind) {
-                        let folded = fold::fold(&op, |id| states.get(&id).copied());
-                        states.extend(folded.change);
-                    }
+                    let folded = fold::fold(&op, &rules, |id| states.get(&(id, feed)).copied());
+                    states.extend(folded.change.map(|(id, state)| ((id, feed), state)));
                 }
                 progress(report.ops, total);
             }
@@ -85,16 +90,16 @@ impl Store {
 
     fn compare(
         &self,
-        states: &BTreeMap<RecordId, RecordState>,
+        states: &BTreeMap<(RecordId, FeedId), RecordState>,
         began: &BTreeMap<FeedId, Head>,
         report: &mut VerifyReport,
     ) -> Result<(), StoreError> {
-        let mut digest = Digest::default();
-        for (id, state) in states {
+        let mut digests: BTreeMap<FeedId, Digest> = BTreeMap::new();
+        for ((id, feed), state) in states {
             report.records += 1;
             report.live += u64::from(state.status == Status::Live);
-            digest.set(*id, state.leaf(*id));
-            match self.state(*id)? {
+            digests.entry(*feed).or_default().set(*id, state.leaf(*id));
+            match self.shared.view.load().record(*id, *feed)? {
                 // The record may have moved on since the verification began.
                 Some(current) if current == *state || current.seq > state.seq => {}
                 Some(_) => {
@@ -103,7 +108,7 @@ impl Store {
                 None => report.faults.push(format!("record {id} is missing in the view")),
             }
         }
-        report.root = Some(digest.root());
+        report.root = Some(Digest::union_root(&digests.values()));
         report.documents = self.documents();
         // Counts and roots say something only about the prefix that was folded above.
         let quiet = self.progress().iter().all(|(feed, p)| {

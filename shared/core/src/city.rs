@@ -1,0 +1,307 @@
+//! The city as the hub's own feed tells it: who belongs to it, who may write what, what curators added, what is
+//! disputed.
+//!
+//! Everything that depends on an order between districts is an op of the hub, so this state is a pure function of one
+//! prefix of one feed. Hub and nodes fold it with the same code. Commands return changes to be signed; nothing here
+//! writes.
+
+mod authority;
+mod conflict;
+mod curation;
+mod gate;
+mod row;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+pub use authority::{Authority, Rules, Span, Transfer};
+pub use conflict::{
+    Appeal, Conflict, ConflictEvent, ConflictKind, ConflictState, Decided, Decision, Opened,
+    Version, conflict_id,
+};
+pub use curation::{
+    Asked, Curated, Curation, Hold, Overlaid, Overlay, RequestClose, RequestReply, RequestState,
+    SourceEntry,
+};
+pub use gate::{Gate, GateKind, GateRelease, Gates};
+pub use row::{CityRow, CityStatus, row};
+
+use crate::{
+    directory::{Directory, Standing, Unreadable},
+    id::{FeedId, Hash, Head, KeyId, RecordId},
+    op::{Change, Op, OpType},
+    record::Visibility,
+};
+
+/// The district's op that led to an op of the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cause {
+    /// Feed of the op.
+    pub feed: FeedId,
+    /// Its position.
+    pub seq: u64,
+}
+
+#[derive(Deserialize)]
+struct Caused {
+    #[serde(default)]
+    cause: Option<Cause>,
+}
+
+/// Payload of `code.grant.v1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeGrant {
+    /// Resource code.
+    pub code: String,
+    /// The record it belongs to.
+    pub record: RecordId,
+}
+
+/// Payload of `key.revoke.v1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRevoke {
+    /// Feed the key signed.
+    pub feed: FeedId,
+    /// The key.
+    pub key: KeyId,
+    /// Last op of the key that is believed.
+    pub last_good: Head,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// Payload of `redact.v1`: an earlier op loses its content everywhere; its header stays in the chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redaction {
+    /// Feed of the op.
+    pub feed: FeedId,
+    /// Its position.
+    pub seq: u64,
+    /// Its hash.
+    pub op_hash: Hash,
+    /// Why, for people, with the legal basis.
+    pub reason: String,
+    /// The district's op that asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+/// Payload of `feed.rejoin.v1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedRejoin {
+    /// The feed.
+    pub feed: FeedId,
+    /// Head that the node gave up.
+    pub abandoned: Head,
+    /// Head that it adopted.
+    pub adopt: Head,
+    /// `restored`, `cloned` or `replaced`.
+    pub reason: String,
+    /// Who decided at the node.
+    pub operator: String,
+    /// The feed's incarnation from here on.
+    pub incarnation: u32,
+    /// Ops in the archive.
+    pub archived: u64,
+}
+
+/// Payload of `hub.rejoin.v1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubRejoin {
+    /// The hub's incarnation from here on.
+    pub incarnation: u32,
+    /// `wiped` or `restored`.
+    pub reason: String,
+    /// Where the hub's feed came from, for people.
+    pub recovered_from: String,
+}
+
+/// Payload of `policy.v1`; what is absent keeps its value.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Policy {
+    /// Oldest software that may push, `major.minor.patch`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_software: Option<String>,
+    /// Share of a district's live records above which a change of many waits for a person, percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mass_percent: Option<u32>,
+    /// Number of records above which a change of many waits for a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mass_records: Option<u32>,
+    /// Whether the records of a suspended district are hidden instead of frozen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hide_suspended: Option<bool>,
+}
+
+/// Why a command of the hub is not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such thing.
+    #[error("没有找到 {0} / there is no {0}")]
+    NotFound(String),
+    /// It would change nothing.
+    #[error("状态没有变化：{0} / nothing would change: {0}")]
+    NoChange(String),
+    /// A reason is missing.
+    #[error("必须说明理由 / a reason is required")]
+    NoReason,
+    /// A hold without a legal basis.
+    #[error("必须注明法律依据 / a legal basis is required")]
+    NoLegalBasis,
+    /// Changed since the caller saw it.
+    #[error("内容已变化，请重新查看后再试 / it was changed meanwhile; look again: {0}")]
+    Changed(String),
+    /// The decision does not fit the kind of conflict.
+    #[error("此决定不适用：{0} / the decision does not fit: {0}")]
+    Unfit(String),
+}
+
+/// The hub's feed, folded.
+#[derive(Debug, Clone, Default)]
+pub struct City {
+    /// Position of the hub's feed that is folded in.
+    pub head: Head,
+    /// Districts, feeds, keys, certificates.
+    pub directory: Directory,
+    /// Who may write which record.
+    pub authority: Authority,
+    /// Keys that are good no longer, by feed.
+    pub revoked: BTreeMap<FeedId, Vec<KeyRevoke>>,
+    /// What curators added, hid and asked for.
+    pub curation: Curation,
+    /// Resource codes and the records they belong to.
+    pub codes: BTreeMap<String, RecordId>,
+    /// Conflicts, open and ended.
+    pub conflicts: BTreeMap<Hash, Conflict>,
+    /// Mass changes that wait for a person.
+    pub gates: Gates,
+    /// Ops whose content is erased.
+    pub redactions: BTreeMap<(FeedId, u64), Redaction>,
+    /// Feeds that were joined again, oldest first.
+    pub rejoins: Vec<FeedRejoin>,
+    /// Rules of the city.
+    pub policy: Policy,
+    /// How often the hub was rebuilt from its nodes.
+    pub incarnation: u32,
+    /// Ops of districts that the hub has answered.
+    pub attended: BTreeSet<Cause>,
+}
+
+impl City {
+    /// Folds the next op of the hub's feed in.
+    ///
+    /// # Errors
+    /// `Unreadable` when a payload of a known type is not what the type says; the op is skipped.
+    pub fn apply(&mut self, op: &Op) -> Result<(), Unreadable> {
+        self.head = op.head();
+        if let Ok(Caused { cause: Some(cause) }) = serde_json::from_slice(&op.signed.payload) {
+            self.attended.insert(cause);
+        }
+        match op.kind {
+            OpType::KeyRevoke => {
+                let revoke: KeyRevoke = read(op)?;
+                self.directory.revoke_key(&revoke);
+                self.revoked.entry(revoke.feed).or_default().push(revoke);
+            }
+            OpType::Policy => self.policy.take(read(op)?),
+            OpType::CodeGrant => {
+                let grant: CodeGrant = read(op)?;
+                self.codes.insert(grant.code, grant.record);
+            }
+            OpType::TransferCommit => self.authority.commit(read(op)?),
+            OpType::Redact => {
+                let redaction: Redaction = read(op)?;
+                self.redactions.insert((redaction.feed, redaction.seq), redaction);
+            }
+            OpType::FeedRejoin => {
+                let rejoin: FeedRejoin = read(op)?;
+                self.directory.set_incarnation(rejoin.feed, rejoin.incarnation);
+                self.rejoins.push(rejoin);
+            }
+            OpType::HubRejoin => {
+                let rejoin: HubRejoin = read(op)?;
+                self.incarnation = rejoin.incarnation;
+            }
+            OpType::GateHold | OpType::GateRelease => self.gates.apply(op)?,
+            OpType::OverlayPut
+            | OpType::OverlayDrop
+            | OpType::Hold
+            | OpType::ChangeRequest
+            | OpType::ChangeRequestClose
+            | OpType::SourceRegister => self.curation.apply(op)?,
+            OpType::ConflictOpen | OpType::ConflictDecide | OpType::ConflictAppeal => {
+                conflict::apply(&mut self.conflicts, op)?;
+            }
+            _ => self.directory.apply(op)?,
+        }
+        Ok(())
+    }
+
+    /// What folding a feed needs to know of the city.
+    pub fn rules(&self, feed: FeedId) -> Rules {
+        let revoked = self.revoked.get(&feed).into_iter().flatten();
+        Rules {
+            revoked: revoked.map(|revoke| (revoke.key, revoke.last_good.seq)).collect(),
+            transfers: self.authority.of(feed),
+        }
+    }
+
+    /// Whether a decision of the hub hides the record in the city view.
+    pub fn hides(&self, record: RecordId) -> bool {
+        self.curation.holds.contains_key(&record) || self.hides_suspended(self.owner(record))
+    }
+
+    fn hides_suspended(&self, feed: FeedId) -> bool {
+        self.policy.hide_suspended == Some(true)
+            && self
+                .directory
+                .district_of(feed)
+                .is_some_and(|district| district.standing == Standing::Suspended)
+    }
+
+    /// The feed that may write a record now.
+    pub fn owner(&self, record: RecordId) -> FeedId {
+        self.authority.owner(record)
+    }
+}
+
+impl Policy {
+    fn take(&mut self, newer: Self) {
+        let Self { min_software, mass_percent, mass_records, hide_suspended } = newer;
+        self.min_software = min_software.or_else(|| self.min_software.take());
+        self.mass_percent = mass_percent.or(self.mass_percent);
+        self.mass_records = mass_records.or(self.mass_records);
+        self.hide_suspended = hide_suspended.or(self.hide_suspended);
+    }
+}
+
+/// A change to be signed by the hub.
+pub(crate) fn change<T: Serialize>(kind: OpType, subject: &[u8], payload: &T) -> Change {
+    Change {
+        kind,
+        subject: subject.to_vec(),
+        base: None,
+        payload: serde_json::to_vec(payload).unwrap_or_default(),
+        visibility: Visibility::Shared,
+    }
+}
+
+pub(crate) fn read<T: DeserializeOwned>(op: &Op) -> Result<T, Unreadable> {
+    serde_json::from_slice(&op.signed.payload).map_err(|error| Unreadable::of(op, &error))
+}
+
+/// The record that a hub op is about.
+fn subject(op: &Op) -> Result<RecordId, Unreadable> {
+    RecordId::try_from(op.subject.as_ref()).map_err(|error| Unreadable::of(op, &error))
+}
+
+/// The op's uid as text: how requests and transfers are named.
+fn uid(op: &Op) -> String {
+    ulid::Ulid::from_bytes(op.uid).to_string()
+}
+
+fn require(reason: &str) -> Result<(), Refusal> {
+    if reason.trim().is_empty() { Err(Refusal::NoReason) } else { Ok(()) }
+}

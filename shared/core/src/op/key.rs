@@ -1,0 +1,119 @@
+//! The keys of a feed: which one signs where, rotation and revocation.
+
+use ed25519_dalek::VerifyingKey;
+use serde::{Deserialize, Serialize};
+
+use super::{Author, Op, OpFault, verify_detached};
+use crate::id::{FeedId, Hash, KeyId};
+
+/// From where to where a key may sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeySpan {
+    id: KeyId,
+    pub(super) key: VerifyingKey,
+    from_seq: u64,
+    /// Last position, when another key followed.
+    until_seq: u64,
+    /// Last position that is believed, when the key was revoked.
+    good_seq: u64,
+}
+
+/// The keys of one feed. At each position exactly one key signs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keys(Vec<KeySpan>);
+
+impl Keys {
+    /// Adds a key that signs from `from_seq` on; the one before signs no longer. Bytes that are no ed25519 point are
+    /// refused.
+    ///
+    /// # Errors
+    /// `OpFault::Malformed`.
+    pub fn grant(&mut self, public_key: &[u8; 32], from_seq: u64) -> Result<(), OpFault> {
+        let key = VerifyingKey::from_bytes(public_key)
+            .map_err(|error| OpFault::Malformed(error.to_string()))?;
+        let id = KeyId::of(public_key);
+        if self
+            .0
+            .iter()
+            .any(|span| span.id == id && span.from_seq <= from_seq && span.until_seq == u64::MAX)
+        {
+            return Ok(());
+        }
+        for span in &mut self.0 {
+            span.until_seq = span.until_seq.min(from_seq.saturating_sub(1));
+        }
+        let open = u64::MAX;
+        self.0.push(KeySpan { id, key, from_seq, until_seq: open, good_seq: open });
+        Ok(())
+    }
+
+    /// Believes nothing that the key signed after `last_good`, whatever was granted to it.
+    pub fn revoke(&mut self, id: KeyId, last_good: u64) {
+        for span in self.0.iter_mut().filter(|span| span.id == id) {
+            span.good_seq = span.good_seq.min(last_good);
+        }
+    }
+
+    /// Takes a rotation in the feed itself: the op that the old key signed names the one that signs from then on.
+    ///
+    /// # Errors
+    /// `OpFault::Malformed` when the payload names no key, or the new key did not agree.
+    pub fn rotate(&mut self, op: &Op) -> Result<(), OpFault> {
+        let rotation = KeyRotation::of(op)?;
+        self.grant(rotation.public_key.as_bytes(), op.seq + 1)
+    }
+
+    /// Whether the key may sign at the position now.
+    pub(super) fn at(&self, id: KeyId, seq: u64) -> Option<&VerifyingKey> {
+        self.signed(id, seq).filter(|span| seq <= span.good_seq).map(|span| &span.key)
+    }
+
+    pub(super) fn signed(&self, id: KeyId, seq: u64) -> Option<&KeySpan> {
+        let mut spans = self.0.iter();
+        spans.find(|span| span.id == id && (span.from_seq..=span.until_seq).contains(&seq))
+    }
+
+    /// The key that signs what is written next.
+    pub fn current(&self) -> Option<KeyId> {
+        self.0.iter().find(|span| span.until_seq == u64::MAX).map(|span| span.id)
+    }
+}
+
+/// Payload of `key.rotate.v1`: the old key names the new one, and the new one agrees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRotation {
+    /// The ed25519 public key that signs from the next op on.
+    pub public_key: Hash,
+    /// Signature of the new key over the feed and the old key, hex.
+    pub proof: String,
+}
+
+impl KeyRotation {
+    fn message(feed: FeedId, old: KeyId) -> Vec<u8> {
+        [b"liandong.rotate.v1", feed.as_bytes().as_slice(), old.as_bytes()].concat()
+    }
+
+    /// The rotation from `old` to `new`, an author of the same feed.
+    pub fn new(new: &Author, old: KeyId) -> Self {
+        Self {
+            public_key: Hash::new(new.public_key()),
+            proof: hex::encode(new.sign(&Self::message(new.feed(), old))),
+        }
+    }
+
+    /// Reads and checks the rotation in an op.
+    ///
+    /// # Errors
+    /// `OpFault::Malformed`.
+    pub fn of(op: &Op) -> Result<Self, OpFault> {
+        let rotation: Self = serde_json::from_slice(&op.signed.payload)
+            .map_err(|error| OpFault::Malformed(error.to_string()))?;
+        let proof = hex::decode(&rotation.proof).unwrap_or_default();
+        let message = Self::message(op.feed, op.key);
+        if verify_detached(rotation.public_key.as_bytes(), &message, &proof) {
+            Ok(rotation)
+        } else {
+            Err(OpFault::Malformed("the new key did not agree to the rotation".to_owned()))
+        }
+    }
+}
