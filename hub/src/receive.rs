@@ -265,7 +265,7 @@ impl PushStream {
         match done {
             Ok(head) => {
                 let receipt =
-                    Receipt::sign(self.app.own.author(), self.feed, head, clock::now_ms());
+                    Receipt::sign(&self.app.own.author(), self.feed, head, clock::now_ms());
                 self.receiver.on_durable(receipt);
                 let behind = self.app.links.get(self.feed).node_seq.saturating_sub(head.seq);
                 if behind <= limit::BULK_ABOVE_OPS {
@@ -336,7 +336,7 @@ impl PushStream {
             match effect {
                 ReceiverEffect::Send(down) => {
                     self.note(&down);
-                    let message = down.into_wire(self.app.own.author());
+                    let message = down.into_wire(&self.app.own.author());
                     if self.down.send(Ok(message)).await.is_err() {
                         return false;
                     }

@@ -339,6 +339,34 @@ impl Author {
             withheld: false,
         })
     }
+    /// The same op after `head`: uid, type, content, actor, visibility and the author's clock stay; place, key,
+    /// incarnation and signature are new. Only for ops that this feed's own author wrote.
+    ///
+    /// # Errors
+    /// `Malformed` when the header cannot be read; `Payload` when the content was erased.
+    pub fn author_again(&self, head: Head, op: &Op, base: Option<Hash>) -> Result<Op, OpFault> {
+        if op.signed.withheld {
+            return Err(OpFault::Payload);
+        }
+        let before = pb::OpHeader::decode(op.signed.header.clone())
+            .map_err(|error| OpFault::Malformed(error.to_string()))?;
+        let header = pb::OpHeader {
+            seq: head.seq + 1,
+            prev_hash: Bytes::copy_from_slice(head.hash.as_bytes()),
+            incarnation: self.incarnation,
+            key_id: Bytes::copy_from_slice(self.key_id.as_bytes()),
+            base: base.map_or_else(Bytes::new, |hash| hash.as_bytes().to_vec().into()),
+            ..before
+        }
+        .encode_to_vec();
+        let signature = self.sign(&header).to_vec();
+        Op::parse(SignedOp {
+            header: header.into(),
+            signature: signature.into(),
+            payload: op.signed.payload.clone(),
+            withheld: false,
+        })
+    }
 }
 
 /// Verifies a detached signature of a public key over a message.

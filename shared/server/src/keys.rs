@@ -26,6 +26,13 @@ pub struct Identity {
     pub feed: FeedId,
     /// This installation.
     pub instance: InstanceId,
+    /// How often the feed was joined again, counted from 1; a label for people.
+    #[serde(default = "first")]
+    pub incarnation: u32,
+}
+
+const fn first() -> u32 {
+    1
 }
 
 fn file(path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError {
@@ -47,15 +54,29 @@ pub fn create(dir: &Path) -> Result<(Identity, Author), IdentityError> {
         return Err(IdentityError::Exists(dir.to_owned()));
     }
     let mut rng = rand::rng();
-    let identity =
-        Identity { feed: FeedId::new(rng.random()), instance: InstanceId::new(rng.random()) };
+    let (feed, instance) = (FeedId::new(rng.random()), new_instance());
+    let identity = Identity { feed, instance, incarnation: first() };
     let key = SigningKey::from_bytes(&rng.random());
     let key_path = dir.join(KEY_FILE);
     let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|error| damaged(&key_path, &error))?;
     write_private(&key_path, pem.as_bytes()).map_err(file(&key_path))?;
-    let text = serde_json::to_vec_pretty(&identity).map_err(|error| damaged(&path, &error))?;
-    write_private(&path, &text).map_err(file(&path))?;
+    keep(dir, &identity)?;
     Ok((identity, Author::new(identity.feed, key)))
+}
+
+/// Keeps who a process is, whole or not at all.
+///
+/// # Errors
+/// `File`.
+pub fn keep(dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
+    let path = dir.join(IDENTITY_FILE);
+    let text = serde_json::to_vec_pretty(identity).map_err(|error| damaged(&path, &error))?;
+    write_private(&path, &text).map_err(file(&path))
+}
+
+/// The name of a new installation.
+pub fn new_instance() -> InstanceId {
+    InstanceId::new(rand::rng().random())
 }
 
 /// Reads what [`create`] wrote.
@@ -70,7 +91,8 @@ pub fn open(dir: &Path) -> Result<(Identity, Author), IdentityError> {
     let key_path = dir.join(KEY_FILE);
     let pem = fs::read_to_string(&key_path).map_err(file(&key_path))?;
     let key = SigningKey::from_pkcs8_pem(&pem).map_err(|error| damaged(&key_path, &error))?;
-    Ok((identity, Author::new(identity.feed, key)))
+    let author = Author::new(identity.feed, key).with_incarnation(identity.incarnation);
+    Ok((identity, author))
 }
 
 /// A fresh ULID.

@@ -1,7 +1,10 @@
 //! The one feed a process authors itself.
 
+use std::{collections::BTreeMap, sync::Arc};
+
+use arc_swap::ArcSwap;
 use liandong_core::{
-    id::FeedId,
+    id::{FeedId, Hash, Head},
     op::{Author, Change, Op, OpFault, Stamp},
 };
 use tokio::sync::{Mutex, MutexGuard};
@@ -22,7 +25,8 @@ pub enum WriteError {
 /// Signs what this process decides, one decision after the other.
 #[derive(Debug)]
 pub struct OwnFeed {
-    author: Author,
+    feed: FeedId,
+    author: ArcSwap<Author>,
     gate: Mutex<()>,
 }
 
@@ -37,17 +41,17 @@ pub struct Turn<'a> {
 impl OwnFeed {
     /// The feed of an author.
     pub fn new(author: Author) -> Self {
-        Self { author, gate: Mutex::new(()) }
+        Self { feed: author.feed(), author: ArcSwap::from_pointee(author), gate: Mutex::new(()) }
     }
 
-    /// The author.
-    pub const fn author(&self) -> &Author {
-        &self.author
+    /// The author as it signs now.
+    pub fn author(&self) -> Arc<Author> {
+        self.author.load_full()
     }
 
     /// The feed.
     pub const fn feed(&self) -> FeedId {
-        self.author.feed()
+        self.feed
     }
 
     /// Waits for the turn to write.
@@ -57,6 +61,43 @@ impl OwnFeed {
 }
 
 impl Turn<'_> {
+    /// Signs with another author of the same feed from the next op on.
+    pub fn set_author(&mut self, author: Author) {
+        self.own.author.store(Arc::new(author));
+    }
+
+    /// Writes ops of an abandoned tail of this feed again, with their uids, in order, all or none. What an op was made
+    /// against is looked up in `places`, where every op leaves its new hash.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_again(
+        &mut self,
+        ops: &[Op],
+        places: &mut BTreeMap<Hash, Hash>,
+    ) -> Result<(), WriteError> {
+        let author = self.own.author();
+        let after = self.store.head(self.own.feed());
+        let mut head = after;
+        let mut written = Vec::with_capacity(ops.len());
+        for op in ops {
+            let base = op.base.map(|base| places.get(&base).copied().unwrap_or(base));
+            let again = author.author_again(head, op, base)?;
+            places.insert(op.hash, again.hash);
+            head = again.head();
+            written.push(again);
+        }
+        self.append(after, written).await
+    }
+
+    async fn append(&mut self, after: Head, ops: Vec<Op>) -> Result<(), WriteError> {
+        let Some(last) = ops.last().map(Op::head) else { return Ok(()) };
+        let appended = self.store.append(self.own.feed(), after, ops);
+        appended.await.map_err(|_closed| StoreError::Closed)??;
+        self.store.applied(self.own.feed(), last.seq).await;
+        Ok(())
+    }
+
     /// Signs and appends changes in order, all or none. Returns when they are durable and folded into the view.
     ///
     /// # Errors
@@ -66,21 +107,16 @@ impl Turn<'_> {
         changes: Vec<Change>,
         mut stamp: impl FnMut() -> Stamp,
     ) -> Result<Vec<Op>, WriteError> {
-        let feed = self.own.feed();
-        let after = self.store.head(feed);
+        let author = self.own.author();
+        let after = self.store.head(self.own.feed());
         let mut head = after;
         let mut ops = Vec::with_capacity(changes.len());
         for change in changes {
-            let op = self.own.author.author(head, change, stamp())?;
+            let op = author.author(head, change, stamp())?;
             head = op.head();
             ops.push(op);
         }
-        if ops.is_empty() {
-            return Ok(ops);
-        }
-        let appended = self.store.append(feed, after, ops.clone());
-        appended.await.map_err(|_closed| StoreError::Closed)??;
-        self.store.applied(feed, head.seq).await;
+        self.append(after, ops.clone()).await?;
         Ok(ops)
     }
 }
