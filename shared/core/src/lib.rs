@@ -12,6 +12,7 @@ pub mod decide;
 pub mod difference;
 pub mod digest;
 pub mod directory;
+pub mod duplicate;
 pub mod error;
 pub mod fold;
 pub mod id;

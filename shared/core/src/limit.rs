@@ -64,6 +64,14 @@ pub const CERTIFICATE_TTL_SECS: u64 = 90 * 24 * 3600;
 pub const DELETE_SHARE_MAX_PERCENT: usize = 10;
 /// Number of rows of a full list that may vanish without a person's word.
 pub const DELETE_ROWS_MAX: usize = 50;
+/// Characters of a title that the search for duplicates reads.
+pub const DUPLICATE_TITLE_CHARS_MAX: usize = 256;
+/// Information items of a record that the search for duplicates reads.
+pub const DUPLICATE_ITEMS_MAX: usize = 512;
+/// A 2-gram that more records of one territory have leads to no duplicates.
+pub const DUPLICATE_POSTING_MAX: usize = 4_096;
+/// Duplicates of one record that are reported, the strongest first.
+pub const DUPLICATE_CANDIDATES_MAX: usize = 64;
 
 const _: () = assert!(OP_BYTES_MAX <= BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX + OP_BYTES_MAX <= MESSAGE_BYTES_MAX / 2);

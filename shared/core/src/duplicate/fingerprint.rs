@@ -1,0 +1,91 @@
+//! What is compared of a record.
+
+use std::collections::BTreeSet;
+
+use super::place::{Places, Territory};
+use super::word::{self, Function};
+use crate::id::Hash;
+use crate::limit;
+use crate::record::Record;
+
+/// What is compared of a record. Two are comparable when the same [`Places`] made them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Hash of the whole title, folded.
+    pub(super) wording: u64,
+    /// 2-grams of the title without places and filling words, a sorted set.
+    pub(super) grams: Vec<u64>,
+    /// Numbers in the title.
+    pub(super) numbers: String,
+    /// Hashes of the names of the information items, a sorted set.
+    pub(super) items: Vec<u64>,
+    pub(super) territory: Territory,
+    pub(super) function: Function,
+    pub(super) theme: Option<u64>,
+}
+
+impl Fingerprint {
+    /// The fingerprint of a record that the district of this name publishes.
+    ///
+    /// Portals that have no list of information items put their names among the keywords, so the
+    /// keywords stand in for a list that is empty, without the words that say where the entry stands.
+    pub fn new(record: &Record, district: &str, places: &Places) -> Self {
+        let chars = record.title.chars().take(limit::DUPLICATE_TITLE_CHARS_MAX);
+        let wording = word::fold(&chars.collect::<String>());
+        let (named, rest) = places.take_from_title(&wording);
+        let (keeper, provider) =
+            places.take_from_provider(&word::fold(&record.provider.name), district);
+        let core = [word::without_fillers(&rest), rest].into_iter().find(|core| core.len() > 1);
+        let core = core.as_ref().unwrap_or(&wording);
+        Self {
+            grams: grams(core),
+            numbers: word::numbers(core),
+            items: items(record, &wording),
+            territory: if named.is_empty() {
+                Territory::of([keeper])
+            } else {
+                Territory::of(named)
+            },
+            function: Function::of(&provider),
+            theme: record.theme.as_deref().map(|theme| hash(&word::fold(theme))),
+            wording: hash(&wording),
+        }
+    }
+}
+
+fn items(record: &Record, title: &[char]) -> Vec<u64> {
+    let names: BTreeSet<Vec<char>> = if record.items.is_empty() {
+        let place = [Some(&record.provider.name), record.theme.as_ref(), record.industry.as_ref()];
+        let place: Vec<Vec<char>> =
+            place.into_iter().flatten().map(|text| word::fold(text)).collect();
+        let says_where = |name: &Vec<char>| {
+            place.contains(name) || title.windows(name.len()).any(|part| part == name.as_slice())
+        };
+        let words = record.keywords.iter().map(|word| word::fold(word));
+        words.filter(|name| !name.is_empty() && !says_where(name)).collect()
+    } else {
+        record.items.iter().map(|item| word::fold(&item.name)).collect()
+    };
+    let names = names.iter().filter(|name| !name.is_empty()).map(|name| hash(name));
+    sorted(names.take(limit::DUPLICATE_ITEMS_MAX).collect())
+}
+
+/// The pairs of neighbours in a text, or its one character.
+fn grams(text: &[char]) -> Vec<u64> {
+    let gram = |part: &[char]| part.iter().fold(0, |gram, c| gram << 32 | u64::from(u32::from(*c)));
+    sorted(if text.len() > 1 { text.windows(2).map(gram).collect() } else { vec![gram(text)] })
+}
+
+fn sorted(mut set: Vec<u64>) -> Vec<u64> {
+    set.sort_unstable();
+    set.dedup();
+    set
+}
+
+/// A text as a number, the same on every machine.
+pub(super) fn hash(text: &[char]) -> u64 {
+    let text: String = text.iter().collect();
+    let mut head = [0; 8];
+    head.copy_from_slice(&Hash::of(&[text.as_bytes()]).as_bytes()[..8]);
+    u64::from_be_bytes(head)
+}

@@ -1,0 +1,110 @@
+//! The words of `data/duplicate.csv`: what fills titles, and which words name which function.
+
+use std::sync::LazyLock;
+
+use unicode_normalization::UnicodeNormalization;
+
+use super::Agreement;
+use crate::code::table;
+
+/// Fewer information items than this do not tell two lists apart.
+pub(super) const ITEMS_TO_TELL: usize = 3;
+
+/// The embedded words, the longest first.
+struct Words {
+    /// Words that say nothing about which list it is.
+    fillers: Vec<Vec<char>>,
+    /// Words in names of providers and the number of the function they mean; 文旅 means two.
+    functions: Vec<(Vec<char>, u8)>,
+}
+
+static WORDS: LazyLock<Words> = LazyLock::new(|| {
+    let (mut fillers, mut functions) = (Vec::new(), Vec::new());
+    let mut names: Vec<String> = Vec::new();
+    for (_, row) in table::rows(include_str!("../../data/duplicate.csv")).unwrap_or_default() {
+        let [Some(kind), Some(word), Some(meaning)] = [0, 1, 2].map(|cell| row.get(cell)) else {
+            continue;
+        };
+        let word: Vec<char> = word.chars().collect();
+        if kind == "filler" {
+            fillers.push(word);
+            continue;
+        }
+        let number = names.iter().position(|name| name == meaning).unwrap_or_else(|| {
+            names.push(meaning.to_owned());
+            names.len() - 1
+        });
+        functions.push((word, u8::try_from(number).unwrap_or(u8::MAX)));
+    }
+    // A stable sort: of words as long as each other the earlier line comes first.
+    fillers.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    functions.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
+    Words { fillers, functions }
+});
+
+/// Width and case folded, letters and digits only.
+pub(super) fn fold(text: &str) -> Vec<char> {
+    text.nfkc().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// The text without the words that fill titles.
+pub(super) fn without_fillers(text: &[char]) -> Vec<char> {
+    let (mut out, mut at) = (Vec::with_capacity(text.len()), 0);
+    while at < text.len() {
+        if let Some(word) = WORDS.fillers.iter().find(|word| text[at..].starts_with(word)) {
+            at += word.len();
+        } else {
+            out.push(text[at]);
+            at += 1;
+        }
+    }
+    out
+}
+
+/// The numbers of a text in order, each run of digits or Chinese numerals being one.
+pub(super) fn numbers(text: &[char]) -> String {
+    let is_number = |c: &char| c.is_ascii_digit() || "〇零一二三四五六七八九十".contains(*c);
+    let runs = text.chunk_by(|a, b| is_number(a) == is_number(b));
+    let runs: Vec<String> =
+        runs.filter(|run| run.iter().all(is_number)).map(|run| run.iter().collect()).collect();
+    runs.join(" ")
+}
+
+/// What a provider does, as far as its name tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Function {
+    /// Sorted numbers of the functions that the name holds.
+    known: Vec<u8>,
+    /// The name without its place.
+    name: String,
+}
+
+impl Function {
+    /// The function of a provider by its folded name without the place.
+    pub(super) fn of(name: &[char]) -> Self {
+        let (mut known, mut at) = (Vec::new(), 0);
+        while at < name.len() {
+            let begins = |(word, _): &&(Vec<char>, u8)| name[at..].starts_with(word);
+            let Some((longest, _)) = WORDS.functions.iter().find(begins) else {
+                at += 1;
+                continue;
+            };
+            let meant = WORDS.functions.iter().filter(|(word, _)| word == longest);
+            known.extend(meant.map(|(_, function)| *function));
+            at += longest.len();
+        }
+        known.sort_unstable();
+        known.dedup();
+        Self { known, name: name.iter().collect() }
+    }
+
+    pub(super) fn agrees(&self, other: &Self) -> Agreement {
+        if self.name == other.name || self.known.iter().any(|one| other.known.contains(one)) {
+            Agreement::Same
+        } else if self.known.is_empty() || other.known.is_empty() {
+            Agreement::Unknown
+        } else {
+            Agreement::Different
+        }
+    }
+}
