@@ -30,9 +30,16 @@ pub use place::{Level, Places};
 pub const DETECTOR_VERSION: u32 = 1;
 
 /// Titles that share fewer of their 2-grams are never weighed, parts in a thousand.
-pub const TITLE_NEAR: u16 = 600;
+pub const TITLE_NEAR: u16 = 700;
 /// Titles that share so many 2-grams are the same but for a word, parts in a thousand.
 pub const TITLE_CLOSE: u16 = 850;
+/// The shorter of two near titles has at least this share of its 2-grams in the longer one, parts in a
+/// thousand; otherwise each names something that the other does not.
+pub const TITLE_WITHIN: u16 = 900;
+/// A title of fewer 2-grams is one that every department may have of its own.
+pub const TITLE_TELLING_GRAMS: usize = 5;
+/// Abstracts of which the shorter shares less with the longer tell of other things, parts in a thousand.
+pub const SUMMARY_OTHER: u16 = 800;
 /// Lists of information items that share so many names are the same list, parts in a thousand.
 ///
 /// Source: `FEDERATION.md` 2.9, C2.
@@ -59,8 +66,13 @@ pub struct Evidence {
     pub contained: u16,
     /// Whether the titles are word for word the same.
     pub same_wording: bool,
-    /// Whether the same numbers stand in both titles: years, batches, classes, grades.
-    pub same_numbers: bool,
+    /// Whether the title is one that every department has of its own, e.g. 行政处罚信息.
+    pub common: bool,
+    /// Whether the same numbers and negations stand in both: years, batches, classes, 非.
+    pub same_marks: bool,
+    /// Share of the shorter abstract's 2-grams that the longer one has, parts in a thousand; none when
+    /// an abstract is missing or more than a line.
+    pub summary: Option<u16>,
     /// Jaccard index of the names of the information items, parts in a thousand; none when a record
     /// names too few to tell.
     pub items: Option<u16>,
@@ -75,18 +87,22 @@ pub struct Evidence {
 impl Evidence {
     /// Whether a person should look at the pair.
     pub fn is_candidate(&self) -> bool {
-        if self.territory == Agreement::Different || !self.same_numbers {
+        let other_summary = self.summary.is_some_and(|shared| shared < SUMMARY_OTHER);
+        let other_items = self.items == Some(0);
+        if self.territory == Agreement::Different
+            || !self.same_marks
+            || other_summary
+            || other_items
+        {
             return false;
         }
-        let items_same = self.items.is_some_and(|items| items >= ITEMS_SAME);
-        match self.function {
-            Agreement::Same => {
-                self.title >= TITLE_CLOSE || (self.title >= TITLE_NEAR && items_same)
-            }
-            Agreement::Unknown => self.title == 1000 || (self.title >= TITLE_NEAR && items_same),
+        if self.function == Agreement::Different {
             // Copies keep the title and lose the keeper: portals name the department that uploaded.
-            Agreement::Different => self.same_wording,
+            return self.title == 1000 && !self.common;
         }
+        let items_same = self.items.is_some_and(|items| items >= ITEMS_SAME);
+        self.title >= TITLE_CLOSE
+            || (self.title >= TITLE_NEAR && self.contained >= TITLE_WITHIN && items_same)
     }
 
     /// How strongly the evidence speaks for a duplicate, parts in a thousand. It orders candidates
@@ -112,14 +128,17 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (title, wording) = (self.title / 10, if self.same_wording { "=" } else { "≈" });
         let items = self.items.map_or_else(|| "?".to_owned(), |items| format!("{} %", items / 10));
-        let (numbers, number) =
-            if self.same_numbers { ("相同", "same") } else { ("不同", "different") };
-        let [territory, function, theme] = [self.territory, self.function, self.theme].map(said);
+        let summary =
+            self.summary.map_or_else(|| "?".to_owned(), |part| format!("{} %", part / 10));
+        let marks = if self.same_marks { Agreement::Same } else { Agreement::Different };
+        let [marks, territory, function, theme] =
+            [marks, self.territory, self.function, self.theme].map(said);
         write!(
             f,
-            "标题 {wording} {title} %，信息项 {items}，数字{numbers}，地域{}，职能{}，主题{} / \
-             title {wording} {title} %, items {items}, numbers {number}, territory {}, function {}, theme {}",
-            territory.0, function.0, theme.0, territory.1, function.1, theme.1
+            "标题 {wording} {title} %，摘要 {summary}，信息项 {items}，数字{}，地域{}，职能{}，主题{} / \
+             title {wording} {title} %, abstract {summary}, items {items}, numbers {}, territory {}, \
+             function {}, theme {}",
+            marks.0, territory.0, function.0, theme.0, marks.1, territory.1, function.1, theme.1
         )
     }
 }
@@ -140,7 +159,12 @@ pub fn compare(a: &Fingerprint, b: &Fingerprint) -> Evidence {
         title,
         contained,
         same_wording: a.wording == b.wording,
-        same_numbers: a.numbers == b.numbers,
+        common: a.common || b.common,
+        same_marks: a.marks == b.marks,
+        summary: match (&a.summary, &b.summary) {
+            (Some(a), Some(b)) => Some(overlap(a, b).1),
+            _ => None,
+        },
         items: told.then(|| overlap(&a.items, &b.items).0),
         territory: a.territory.agrees(&b.territory),
         function: a.function.agrees(&b.function),

@@ -66,6 +66,8 @@ pub const DELETE_SHARE_MAX_PERCENT: usize = 10;
 pub const DELETE_ROWS_MAX: usize = 50;
 /// Characters of a title that the search for duplicates reads.
 pub const DUPLICATE_TITLE_CHARS_MAX: usize = 256;
+/// An abstract of more characters explains and is not compared with another.
+pub const DUPLICATE_SUMMARY_CHARS_MAX: usize = 48;
 /// Information items of a record that the search for duplicates reads.
 pub const DUPLICATE_ITEMS_MAX: usize = 512;
 /// A 2-gram that more records of one territory have leads to no duplicates.

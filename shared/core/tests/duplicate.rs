@@ -81,7 +81,7 @@ fn the_evidence_names_what_agrees() {
         "{evidence}"
     );
     assert_eq!((evidence.territory, evidence.function), (Agreement::Same, Agreement::Different));
-    assert!(!evidence.same_wording && evidence.same_numbers);
+    assert!(!evidence.same_wording && evidence.same_marks);
     assert_eq!(evidence, compare(&other, &first));
 }
 

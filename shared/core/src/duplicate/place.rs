@@ -219,7 +219,7 @@ impl Places {
         if let Some(known) = self.known_at(text, leads) {
             return Some(known);
         }
-        if starts_with(text, "自治区") {
+        if starts_with(text, "自治区") && text.get(3) != Some(&'级') {
             return Some((3, Place { level: Level::Province, stem: None }));
         }
         leads.then(|| guessed_at(text)).flatten()

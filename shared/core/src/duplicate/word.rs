@@ -1,4 +1,5 @@
-//! The words of `data/duplicate.csv`: what fills titles, and which words name which function.
+//! The words of `data/duplicate.csv`: what fills titles, what every
+//! department has, and which words name which function.
 
 use std::sync::LazyLock;
 
@@ -14,33 +15,40 @@ pub(super) const ITEMS_TO_TELL: usize = 3;
 struct Words {
     /// Words that say nothing about which list it is.
     fillers: Vec<Vec<char>>,
+    /// Words for lists that every department has of its own.
+    common: Vec<Vec<char>>,
     /// Words in names of providers and the number of the function they mean; 文旅 means two.
     functions: Vec<(Vec<char>, u8)>,
 }
 
 static WORDS: LazyLock<Words> = LazyLock::new(|| {
-    let (mut fillers, mut functions) = (Vec::new(), Vec::new());
+    let (mut fillers, mut common, mut functions) = (Vec::new(), Vec::new(), Vec::new());
     let mut names: Vec<String> = Vec::new();
     for (_, row) in table::rows(include_str!("../../data/duplicate.csv")).unwrap_or_default() {
         let [Some(kind), Some(word), Some(meaning)] = [0, 1, 2].map(|cell| row.get(cell)) else {
             continue;
         };
         let word: Vec<char> = word.chars().collect();
-        if kind == "filler" {
-            fillers.push(word);
-            continue;
+        match kind {
+            "filler" => fillers.push(word),
+            "common" => common.push(word),
+            _ => functions.push((word, number_of(&mut names, meaning))),
         }
-        let number = names.iter().position(|name| name == meaning).unwrap_or_else(|| {
-            names.push(meaning.to_owned());
-            names.len() - 1
-        });
-        functions.push((word, u8::try_from(number).unwrap_or(u8::MAX)));
     }
     // A stable sort: of words as long as each other the earlier line comes first.
     fillers.sort_by_key(|word| std::cmp::Reverse(word.len()));
     functions.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
-    Words { fillers, functions }
+    Words { fillers, common, functions }
 });
+
+/// The number of a function, a new one when its name is new.
+fn number_of(names: &mut Vec<String>, name: &str) -> u8 {
+    let number = names.iter().position(|known| known == name).unwrap_or_else(|| {
+        names.push(name.to_owned());
+        names.len() - 1
+    });
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
 
 /// Width and case folded, letters and digits only.
 pub(super) fn fold(text: &str) -> Vec<char> {
@@ -61,13 +69,18 @@ pub(super) fn without_fillers(text: &[char]) -> Vec<char> {
     out
 }
 
-/// The numbers of a text in order, each run of digits or Chinese numerals being one.
-pub(super) fn numbers(text: &[char]) -> String {
-    let is_number = |c: &char| c.is_ascii_digit() || "〇零一二三四五六七八九十".contains(*c);
-    let runs = text.chunk_by(|a, b| is_number(a) == is_number(b));
-    let runs: Vec<String> =
-        runs.filter(|run| run.iter().all(is_number)).map(|run| run.iter().collect()).collect();
-    runs.join(" ")
+/// The numbers of a text, each run of digits or Chinese numerals being one, and 非: what tells one
+/// year, batch, class or grade from the next.
+pub(super) fn marks(text: &[char]) -> Vec<String> {
+    let is_mark = |c: &char| c.is_ascii_digit() || "〇零一二三四五六七八九十非".contains(*c);
+    let runs = text.chunk_by(|a, b| is_mark(a) == is_mark(b));
+    runs.filter(|run| run.iter().all(is_mark)).map(|run| run.iter().collect()).collect()
+}
+
+/// Whether the title holds a word for what every department has of its own.
+pub(super) fn is_common(title: &[char]) -> bool {
+    let holds = |word: &Vec<char>| title.windows(word.len()).any(|part| part == word.as_slice());
+    WORDS.common.iter().any(holds)
 }
 
 /// What a provider does, as far as its name tells.
