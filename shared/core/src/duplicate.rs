@@ -36,8 +36,8 @@ pub const TITLE_CLOSE: u16 = 850;
 /// The shorter of two near titles has at least this share of its 2-grams in the longer one, parts in a
 /// thousand; otherwise each names something that the other does not.
 pub const TITLE_WITHIN: u16 = 900;
-/// A title of fewer 2-grams is one that every department may have of its own.
-pub const TITLE_TELLING_GRAMS: usize = 5;
+/// A title of fewer characters, places aside, is one that every department may have of its own.
+pub const TITLE_TELLING_CHARS: usize = 6;
 /// Abstracts of which the shorter shares less with the longer tell of other things, parts in a thousand.
 pub const SUMMARY_OTHER: u16 = 800;
 /// Lists of information items that share so many names are the same list, parts in a thousand.
@@ -68,7 +68,7 @@ pub struct Evidence {
     pub same_wording: bool,
     /// Whether the title is one that every department has of its own, e.g. 行政处罚信息.
     pub common: bool,
-    /// Whether the same numbers and negations stand in both: years, batches, classes, 非.
+    /// Whether the same numbers, grades and negations stand in both: years, batches, 市级, 非.
     pub same_marks: bool,
     /// Share of the shorter abstract's 2-grams that the longer one has, parts in a thousand; none when
     /// an abstract is missing or more than a line.

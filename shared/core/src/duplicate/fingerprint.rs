@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::TITLE_TELLING_GRAMS;
+use super::TITLE_TELLING_CHARS;
 use super::place::{Places, Territory};
 use super::word::{self, Function};
 use crate::id::Hash;
@@ -18,7 +18,7 @@ pub struct Fingerprint {
     pub(super) grams: Vec<u64>,
     /// Whether every department has a list of this title.
     pub(super) common: bool,
-    /// Numbers and negations in the title and in an abstract of one line.
+    /// Numbers, grades and negations in the title and in an abstract of one line.
     pub(super) marks: BTreeSet<String>,
     /// 2-grams of an abstract of one line as of a title.
     pub(super) summary: Option<Vec<u64>>,
@@ -41,15 +41,15 @@ impl Fingerprint {
         let (named, rest) = places.take_from_title(&wording);
         let (keeper, provider) =
             places.take_from_provider(&word::fold(&record.provider.name), district);
+        let common = rest.len() < TITLE_TELLING_CHARS || word::is_common(&rest);
         let core = core_of(rest, &wording);
         let summary = one_line(&record.summary).map(|line| {
             let (_, rest) = places.take_from_title(&line);
             core_of(rest, &line)
         });
-        let grams = grams_of(&core);
         Self {
-            common: grams.len() < TITLE_TELLING_GRAMS || word::is_common(&wording),
-            grams,
+            common,
+            grams: grams_of(&core),
             marks: [Some(&core), summary.as_ref()]
                 .into_iter()
                 .flatten()
@@ -69,8 +69,9 @@ impl Fingerprint {
     }
 }
 
-/// A text without filling words, as far as something is left then.
+/// A text without filling words and unit, as far as something is left then.
 fn core_of(rest: Vec<char>, whole: &[char]) -> Vec<char> {
+    let rest = word::without_unit(rest);
     let core = [word::without_fillers(&rest), rest].into_iter().find(|core| core.len() > 1);
     core.unwrap_or_else(|| whole.to_vec())
 }

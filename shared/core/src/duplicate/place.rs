@@ -230,8 +230,11 @@ impl Places {
         let known = self.stems.get(text.first()?)?;
         known.iter().filter(|(stem, _)| text.starts_with(stem)).find_map(|(stem, level)| {
             let behind = &text[stem.len()..];
-            let suffix =
-                SUFFIXES.iter().find(|(suffix, of)| of == level && starts_with(behind, suffix));
+            // 银川地区内 speaks of an area, not of a prefecture.
+            let fits = |(suffix, of): &&(&str, Level)| {
+                of == level && *suffix != "地区" && starts_with(behind, suffix)
+            };
+            let suffix = SUFFIXES.iter().find(fits);
             let length = match suffix {
                 Some((suffix, _)) => stem.len() + suffix.chars().count(),
                 None if leads && stem.len() > 1 => stem.len(),
@@ -266,7 +269,9 @@ fn leading_rank(text: &[char]) -> Option<(usize, Level)> {
     let length = suffix.chars().count();
     let next = text.get(length)?;
     // 市场监督管理局, 市政管理局, 区外单位, 市县区司法局 name no rank.
-    let another_word = NO_NAME_FOLLOWS.contains(*next) || "政外内县区".contains(*next);
+    let another_word = NO_NAME_FOLLOWS.contains(*next)
+        || "外内县区".contains(*next)
+        || (*next == '政' && text.get(length + 1) != Some(&'府'));
     let level = SUFFIXES.iter().find(|(known, _)| *known == suffix)?.1;
     (!another_word).then_some((length, level))
 }

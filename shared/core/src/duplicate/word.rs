@@ -17,12 +17,15 @@ struct Words {
     fillers: Vec<Vec<char>>,
     /// Words for lists that every department has of its own.
     common: Vec<Vec<char>>,
+    /// Words for the grade of an object or the level of a budget.
+    grades: Vec<Vec<char>>,
     /// Words in names of providers and the number of the function they mean; 文旅 means two.
     functions: Vec<(Vec<char>, u8)>,
 }
 
 static WORDS: LazyLock<Words> = LazyLock::new(|| {
-    let (mut fillers, mut common, mut functions) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut fillers, mut common, mut grades) = (Vec::new(), Vec::new(), Vec::new());
+    let mut functions = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for (_, row) in table::rows(include_str!("../../data/duplicate.csv")).unwrap_or_default() {
         let [Some(kind), Some(word), Some(meaning)] = [0, 1, 2].map(|cell| row.get(cell)) else {
@@ -32,13 +35,14 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
         match kind {
             "filler" => fillers.push(word),
             "common" => common.push(word),
+            "grade" => grades.push(word),
             _ => functions.push((word, number_of(&mut names, meaning))),
         }
     }
     // A stable sort: of words as long as each other the earlier line comes first.
     fillers.sort_by_key(|word| std::cmp::Reverse(word.len()));
     functions.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
-    Words { fillers, common, functions }
+    Words { fillers, common, grades, functions }
 });
 
 /// The number of a function, a new one when its name is new.
@@ -69,18 +73,32 @@ pub(super) fn without_fillers(text: &[char]) -> Vec<char> {
     out
 }
 
-/// The numbers of a text, each run of digits or Chinese numerals being one, and 非: what tells one
-/// year, batch, class or grade from the next.
+/// What tells one year, batch, class or grade from the next: the numbers of a text, each run of digits
+/// or Chinese numerals being one, 非, and the words for grades.
 pub(super) fn marks(text: &[char]) -> Vec<String> {
     let is_mark = |c: &char| c.is_ascii_digit() || "〇零一二三四五六七八九十非".contains(*c);
     let runs = text.chunk_by(|a, b| is_mark(a) == is_mark(b));
-    runs.filter(|run| run.iter().all(is_mark)).map(|run| run.iter().collect()).collect()
+    let numbers = runs.filter(|run| run.iter().all(is_mark)).map(|run| run.iter().collect());
+    let grades = WORDS.grades.iter().filter(|word| holds(text, word));
+    numbers.chain(grades.map(|word| word.iter().collect())).collect()
 }
 
-/// Whether the title holds a word for what every department has of its own.
-pub(super) fn is_common(title: &[char]) -> bool {
-    let holds = |word: &Vec<char>| title.windows(word.len()).any(|part| part == word.as_slice());
-    WORDS.common.iter().any(holds)
+/// Whether the text holds a word for what every department has of its own.
+pub(super) fn is_common(text: &[char]) -> bool {
+    WORDS.common.iter().any(|word| holds(text, word))
+}
+
+fn holds(text: &[char], word: &[char]) -> bool {
+    text.windows(word.len()).any(|part| part == word)
+}
+
+/// The text without a unit of measure that ends it, e.g. 单位万元.
+pub(super) fn without_unit(mut text: Vec<char>) -> Vec<char> {
+    let begins = |part: &[char]| part[..2] == ['单', '位'] && "万亿元百吨".contains(part[2]);
+    if let Some(at) = text.windows(3).position(begins) {
+        text.truncate(at);
+    }
+    text
 }
 
 /// What a provider does, as far as its name tells.
