@@ -1,4 +1,4 @@
-//! The search for duplicates against 440 pairs that a person labelled, over the whole catalogues.
+//! The search for duplicates against 737 pairs that a person labelled, over the whole catalogues.
 //!
 //! `tests/golden/duplicates.md` says what was labelled and how.
 
@@ -118,6 +118,9 @@ impl fmt::Display for Score {
         let (precision, recall) = (self.precision(), self.recall());
         let f1 = 2.0 * precision * recall / (precision + recall).max(f64::MIN_POSITIVE);
         let Self { found, wrong, missed, rest } = self;
+        if found + missed == 0 {
+            return write!(f, "no duplicates (wrong {wrong}, rightly left {rest})");
+        }
         write!(
             f,
             "precision {precision:.3}, recall {recall:.3}, F1 {f1:.3} \
@@ -131,14 +134,15 @@ fn title(record: &Record) -> String {
     record.title.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The part a pair belongs to. Words and thresholds were chosen by the first; the last was drawn and labelled when
-/// they were fixed.
+/// The part a pair belongs to. Words and thresholds were chosen by the first and the third; the last was drawn and
+/// labelled when they were fixed.
 fn part(pair: &str) -> &'static str {
-    let even = Hash::of(&[pair.as_bytes()]).as_bytes()[0] < 128;
-    match (pair.starts_with('q'), even) {
-        (true, _) => "fresh",
-        (false, true) => "tuning",
-        (false, false) => "held out",
+    let low = Hash::of(&[pair.as_bytes()]).as_bytes()[0] < 128;
+    match (pair.as_bytes()[0], low) {
+        (b'p', true) => "tuning",
+        (b'p', false) => "held out",
+        (b'q', _) => "second",
+        _ => "last",
     }
 }
 
@@ -189,7 +193,7 @@ fn duplicates_of_real_catalogues_are_found_as_a_person_labelled_them() {
     for (group, score) in &scores {
         println!("{group}: {score}");
     }
-    for group in ["all", "tuning", "held out", "fresh"] {
+    for group in ["all", "tuning", "held out", "second", "last"] {
         assert!(scores[group].precision() >= 0.9, "{group}: {}", scores[group]);
         assert!(scores[group].recall() >= 0.8, "{group}: {}", scores[group]);
     }
