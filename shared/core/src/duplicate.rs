@@ -33,9 +33,9 @@ pub const DETECTOR_VERSION: u32 = 1;
 pub const TITLE_NEAR: u16 = 700;
 /// Titles that share so many 2-grams are the same but for a word, parts in a thousand.
 pub const TITLE_CLOSE: u16 = 850;
-/// The shorter of two near titles has at least this share of its 2-grams in the longer one, parts in a
-/// thousand; otherwise each names something that the other does not.
-pub const TITLE_WITHIN: u16 = 900;
+/// The shorter of two near titles has this share of its 2-grams in the longer one, parts in a thousand:
+/// all, or each names something that the other does not.
+pub const TITLE_WITHIN: u16 = 1000;
 /// A title of fewer characters, places aside, is one that every department may have of its own.
 pub const TITLE_TELLING_CHARS: usize = 6;
 /// Abstracts of which the shorter shares less with the longer tell of other things, parts in a thousand.
@@ -68,7 +68,7 @@ pub struct Evidence {
     pub same_wording: bool,
     /// Whether the title is one that every department has of its own, e.g. 行政处罚信息.
     pub common: bool,
-    /// Whether the same numbers, grades and negations stand in both: years, batches, 市级, 非.
+    /// Whether the same numbers, letters, grades and negations stand in both: 2019, 第二批, 市级, 非.
     pub same_marks: bool,
     /// Share of the shorter abstract's 2-grams that the longer one has, parts in a thousand; none when
     /// an abstract is missing or more than a line.
@@ -101,8 +101,9 @@ impl Evidence {
             return self.title == 1000 && !self.common;
         }
         let items_same = self.items.is_some_and(|items| items >= ITEMS_SAME);
-        self.title >= TITLE_CLOSE
-            || (self.title >= TITLE_NEAR && self.contained >= TITLE_WITHIN && items_same)
+        self.title == 1000
+            || (self.contained >= TITLE_WITHIN
+                && (self.title >= TITLE_CLOSE || (self.title >= TITLE_NEAR && items_same)))
     }
 
     /// How strongly the evidence speaks for a duplicate, parts in a thousand. It orders candidates

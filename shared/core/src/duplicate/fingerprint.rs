@@ -38,13 +38,13 @@ impl Fingerprint {
     pub fn new(record: &Record, district: &str, places: &Places) -> Self {
         let chars = record.title.chars().take(limit::DUPLICATE_TITLE_CHARS_MAX);
         let wording = word::fold(&chars.collect::<String>());
-        let (named, rest) = places.take_from_title(&wording);
         let (keeper, provider) =
             places.take_from_provider(&word::fold(&record.provider.name), district);
+        let (named, rest) = places.take_from_title(&wording, &keeper);
         let common = rest.len() < TITLE_TELLING_CHARS || word::is_common(&rest);
         let core = core_of(rest, &wording);
         let summary = one_line(&record.summary).map(|line| {
-            let (_, rest) = places.take_from_title(&line);
+            let (_, rest) = places.take_from_title(&line, &keeper);
             core_of(rest, &line)
         });
         Self {

@@ -47,9 +47,12 @@ const SUFFIXES: [(&str, Level); 19] = [
 const NO_STEM_ENDS: &str = "城超园小社景校片辖灾库牧林农山老新各全我本镇乡县区市政省发工";
 /// Characters behind it that do: 市场, 区域, 乡村, 县级 …
 const NO_NAME_FOLLOWS: &str = "场域村级划间镇民直属容别";
-/// Words for the own territory, which say no more than the provider does.
-const OWN: [&str; 10] =
-    ["全市", "全区", "全县", "全省", "本市", "本区", "本县", "我市", "我区", "我县"];
+/// Words for the own territory, which say no more than the provider does. 全区 may be a district or an
+/// autonomous region.
+const OWN: [&str; 7] = ["全区", "本市", "本区", "本县", "我市", "我区", "我县"];
+/// Words for the whole of a territory of a rank.
+const WHOLE: [(&str, Level); 3] =
+    [("全省", Level::Province), ("全市", Level::City), ("全县", Level::County)];
 
 /// A territory, by rank and stem of its name; without a name it is any of its rank.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,6 +74,15 @@ impl Place {
             Some((length, level)) => Self::named(level, &name[..name.len() - length]),
             None => Self::named(Level::County, &name),
         }
+    }
+
+    /// A town of this name in the upper territory; names above that of towns stand for themselves.
+    fn within(mut self, upper: &Self) -> Self {
+        if let (Level::Town, Some(stem)) = (self.level, &self.stem) {
+            let upper = upper.stem.as_deref().unwrap_or_default();
+            self.stem = Some(format!("{upper}/{stem}").into());
+        }
+        self
     }
 
     fn may_be(&self, other: &Self) -> bool {
@@ -160,29 +172,37 @@ impl Places {
     }
 
     /// The places a folded title names, and the title without them. Of a chain such as 泸州市泸县 only
-    /// the last counts.
-    pub(super) fn take_from_title(&self, title: &[char]) -> (Vec<Place>, Vec<char>) {
+    /// the last counts; towns are told apart by the district they lie in, which is the keeper's when
+    /// the title does not say.
+    pub(super) fn take_from_title(
+        &self,
+        title: &[char],
+        keeper: &Place,
+    ) -> (Vec<Place>, Vec<char>) {
         let (mut places, mut rest, mut at) = (Vec::<Place>::new(), Vec::new(), 0);
         let mut chained = false;
         while at < title.len() {
             let leads = rest.is_empty();
             if let Some((length, place)) = self.place_at(&title[at..], leads) {
-                if chained && places.last().is_some_and(|upper| upper.level < place.level) {
-                    places.pop();
-                }
-                places.push(place);
+                let upper = places.pop_if(|upper| chained && upper.level < place.level);
+                places.push(place.within(upper.as_ref().unwrap_or(keeper)));
                 chained = true;
                 at += length;
                 continue;
             }
             chained = false;
-            match OWN.iter().find(|word| starts_with(&title[at..], word)) {
-                Some(_) => at += 2,
-                None if leads && at == 0 && leading_rank(title).is_some() => at += 1,
-                None => {
-                    rest.push(title[at]);
-                    at += 1;
+            let rank = || (leads && at == 0).then(|| leading_rank(title)).flatten();
+            if let Some((length, level)) = whole_at(&title[at..]).or_else(rank) {
+                // The own territory is the provider's; one above it is another.
+                if level < keeper.level {
+                    places.push(Place { level, stem: None });
                 }
+                at += length;
+            } else if OWN.iter().any(|word| starts_with(&title[at..], word)) {
+                at += 2;
+            } else {
+                rest.push(title[at]);
+                at += 1;
             }
         }
         (places, rest)
@@ -243,6 +263,10 @@ impl Places {
             Some((length, Place::named(*level, stem)))
         })
     }
+}
+
+fn whole_at(text: &[char]) -> Option<(usize, Level)> {
+    WHOLE.iter().find(|(word, _)| starts_with(text, word)).map(|(_, level)| (2, *level))
 }
 
 /// A name of two or three characters with a suffix, nobody having told it.

@@ -17,14 +17,14 @@ struct Words {
     fillers: Vec<Vec<char>>,
     /// Words for lists that every department has of its own.
     common: Vec<Vec<char>>,
-    /// Words for the grade of an object or the level of a budget.
-    grades: Vec<Vec<char>>,
+    /// Words that tell one of a kind from the next: grades, levels of a budget, branches.
+    marks: Vec<Vec<char>>,
     /// Words in names of providers and the number of the function they mean; 文旅 means two.
     functions: Vec<(Vec<char>, u8)>,
 }
 
 static WORDS: LazyLock<Words> = LazyLock::new(|| {
-    let (mut fillers, mut common, mut grades) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut fillers, mut common, mut marks) = (Vec::new(), Vec::new(), Vec::new());
     let mut functions = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for (_, row) in table::rows(include_str!("../../data/duplicate.csv")).unwrap_or_default() {
@@ -35,14 +35,14 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
         match kind {
             "filler" => fillers.push(word),
             "common" => common.push(word),
-            "grade" => grades.push(word),
+            "mark" => marks.push(word),
             _ => functions.push((word, number_of(&mut names, meaning))),
         }
     }
     // A stable sort: of words as long as each other the earlier line comes first.
     fillers.sort_by_key(|word| std::cmp::Reverse(word.len()));
     functions.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
-    Words { fillers, common, grades, functions }
+    Words { fillers, common, marks, functions }
 });
 
 /// The number of a function, a new one when its name is new.
@@ -73,14 +73,14 @@ pub(super) fn without_fillers(text: &[char]) -> Vec<char> {
     out
 }
 
-/// What tells one year, batch, class or grade from the next: the numbers of a text, each run of digits
-/// or Chinese numerals being one, 非, and the words for grades.
+/// What tells one year, batch, class or grade from the next: the numbers and letters of a text, each run
+/// being one, negations, and the words for it.
 pub(super) fn marks(text: &[char]) -> Vec<String> {
-    let is_mark = |c: &char| c.is_ascii_digit() || "〇零一二三四五六七八九十非".contains(*c);
+    let is_mark = |c: &char| c.is_ascii() || "〇零一二三四五六七八九十非不".contains(*c);
     let runs = text.chunk_by(|a, b| is_mark(a) == is_mark(b));
-    let numbers = runs.filter(|run| run.iter().all(is_mark)).map(|run| run.iter().collect());
-    let grades = WORDS.grades.iter().filter(|word| holds(text, word));
-    numbers.chain(grades.map(|word| word.iter().collect())).collect()
+    let runs = runs.filter(|run| run.iter().all(is_mark)).map(|run| run.iter().collect());
+    let words = WORDS.marks.iter().filter(|word| holds(text, word));
+    runs.chain(words.map(|word| word.iter().collect())).collect()
 }
 
 /// Whether the text holds a word for what every department has of its own.
