@@ -43,8 +43,10 @@ const SUFFIXES: [(&str, Level); 19] = [
     ("乡", Level::Town),
 ];
 
-/// Characters before 市, 区, 县, 镇 or 乡 that make another word of it: 城市, 园区, 小区, 城镇 …
+/// Characters before 市, 区 or 县 that make another word of it: 城市, 园区, 小区 …
 const NO_STEM_ENDS: &str = "城超园小社景校片辖灾库牧林农山老新各全我本镇乡县区市政省发工";
+/// Characters before 镇, 乡 or 街道 that do: 城镇, 村镇, 各乡 …
+const NO_TOWN_ENDS: &str = "城乡村集各全我本市县区";
 /// Characters behind it that do: 市场, 区域, 乡村, 县级 …
 const NO_NAME_FOLLOWS: &str = "场域村级划间镇民直属容别";
 /// Words for the own territory, which say no more than the provider does. 全区 may be a district or an
@@ -280,8 +282,12 @@ fn guessed_at(text: &[char]) -> Option<(usize, Place)> {
                     .map(|_| (*level, suffix))
             })?;
         let end = stem + suffix.chars().count();
-        let another_word = NO_STEM_ENDS.contains(text[stem - 1])
-            || text.get(end).is_none_or(|next| NO_NAME_FOLLOWS.contains(*next));
+        let (no_ends, no_follows) = match level {
+            Level::Town => (NO_TOWN_ENDS, "级村"),
+            _ => (NO_STEM_ENDS, NO_NAME_FOLLOWS),
+        };
+        let another_word = no_ends.contains(text[stem - 1])
+            || text.get(end).is_none_or(|next| no_follows.contains(*next));
         (!another_word).then(|| (end, Place::named(level, &text[..stem])))
     })
 }
