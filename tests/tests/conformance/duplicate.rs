@@ -1,4 +1,4 @@
-//! The search for duplicates against 737 pairs that a person labelled, over the whole catalogues.
+//! The search for duplicates against 737 labelled pairs, over the whole catalogues.
 //!
 //! `tests/golden/duplicates.md` says what was labelled and how.
 
@@ -85,7 +85,7 @@ fn entries(folder: &Path) -> Vec<Entry> {
     entries
 }
 
-/// How often the detector and the person agree.
+/// How often the detector and the labels agree.
 #[derive(Default)]
 struct Score {
     found: u32,
@@ -147,7 +147,7 @@ fn part(pair: &str) -> &'static str {
 }
 
 #[test]
-fn duplicates_of_real_catalogues_are_found_as_a_person_labelled_them() {
+fn duplicates_of_real_catalogues_are_found_as_they_were_labelled() {
     let Some(folder) = real() else {
         println!("skipped: no real catalogues here; LIANDONG_REAL can name their folder");
         return;
