@@ -159,6 +159,8 @@ impl App {
             cache_bytes: u64::from(config.view.cache_mib) * 1024 * 1024,
             match_keys: false,
             hub_feed: Some(author.feed()),
+            city_view: true,
+            watch: Some(clock::now_ms),
             ..Options::new(dir.join(DATA_DIR))
         };
         let store = Store::open(options)?;

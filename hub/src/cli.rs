@@ -17,6 +17,8 @@ use crate::{
     app::App,
     command::{Command, DistrictAdded, SearchResult},
     config::Config,
+    gate::HeldCommand,
+    policy::PolicyCommand,
     serve,
 };
 
@@ -65,6 +67,12 @@ enum Sub {
         #[arg(long, default_value_t = 20)]
         limit: usize,
     },
+    /// 等待人工确认的大批量变更 / Mass changes that wait for a person
+    #[command(subcommand)]
+    Held(HeldCommand),
+    /// 全市规则 / Rules of the city
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// 运行状态 / State of the hub and of every district
     Status,
     /// 核对日志链、签名、视图与索引 / Check chain, signatures, view and index against the journal
@@ -159,6 +167,8 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Sub::Search { query, district, limit } => {
             Command::Search { query: query.join(" "), district, limit }
         }
+        Sub::Held(held) => Command::Held(held),
+        Sub::Policy(policy) => Command::Policy(policy),
         Sub::Verify => Command::Verify,
         Sub::Rebuild => Command::Rebuild,
     };
@@ -237,6 +247,8 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
         Command::DistrictResume { code } => output.line(&format!("已恢复 / resumed: {code}")),
         Command::Status => show_status(&command::read(answer)?, output),
         Command::Search { .. } => show_hits(&command::read(answer)?, output),
+        Command::Held(held) => crate::gate::show(held, answer, output)?,
+        Command::Policy(_) => crate::policy::show(answer, output)?,
         Command::Rebuild => output.line("正在重建 / rebuilding"),
         Command::Verify => return Ok(command::show_verified(&command::read(answer)?, output)),
     }

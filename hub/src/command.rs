@@ -19,7 +19,11 @@ use liandong_store::{Query, VerifyReport};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::app::{App, AppError};
+use crate::{
+    app::{App, AppError},
+    gate::HeldCommand,
+    policy::PolicyCommand,
+};
 
 /// What the command line can ask for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,6 +61,10 @@ pub enum Command {
         /// Hits at most.
         limit: usize,
     },
+    /// Mass changes that wait for a person.
+    Held(HeldCommand),
+    /// Rules of the city.
+    Policy(PolicyCommand),
     /// Check chain, signatures, view and index against the journal.
     Verify,
     /// Build view and index again from the journal.
@@ -133,6 +141,8 @@ impl App {
             Command::Search { query, district, limit } => {
                 answer(&self.search(query, district, limit)?)
             }
+            Command::Held(held) => self.held(held).await,
+            Command::Policy(policy) => self.policy(policy).await,
             Command::Verify => answer(&self.verify(progress).await?),
             Command::Rebuild => {
                 self.store.rebuild_view();

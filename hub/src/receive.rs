@@ -349,7 +349,10 @@ impl PushStream {
                     let append = tokio::task::block_in_place(|| store.append(feed, after, ops));
                     self.appends.push_back(append);
                 }
-                ReceiverEffect::Hide(ops) => self.app.store.hide(&ops),
+                ReceiverEffect::Hide(ops) => {
+                    tracing::info!(feed = %self.feed, records = ops.len(), "hidden before its turn");
+                    self.app.store.hide(&ops);
+                }
                 ReceiverEffect::Alarm(verdict, explain) => {
                     tracing::error!(
                         feed = %self.feed,

@@ -17,6 +17,7 @@ use crate::{
     app::{App, Listening},
     command::Command,
     enrol::Enrol,
+    gate,
     sync::Sync,
 };
 
@@ -45,6 +46,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let pages = tokio::spawn(serve::http(http, Arc::clone(&site), stopped.clone()));
     let sync = tokio::spawn(serve_grpc(grpc, Arc::clone(&app), site, stopped.clone()));
     let keeper = tokio::spawn(keep(Arc::clone(&app)));
+    let gates = tokio::spawn(gate::run(Arc::clone(&app)));
     let upkeep = tokio::spawn(telemetry::upkeep());
     let commands = {
         let (app, stopped) = (Arc::clone(&app), stopped.clone());
@@ -69,6 +71,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
         tracing::warn!("connections were still open at the end");
     }
     keeper.abort();
+    gates.abort();
     upkeep.abort();
     app.links.keep();
     Ok(())

@@ -16,7 +16,7 @@ use liandong_store::{FeedProgress, Store};
 
 use crate::{app::App, link::Link};
 
-fn state(district: &District, link: &Link, progress: Option<&FeedProgress>) -> State {
+fn state(district: &District, link: &Link, progress: Option<&FeedProgress>, held: bool) -> State {
     if district.standing == Standing::Suspended {
         return State::Suspended;
     }
@@ -29,6 +29,7 @@ fn state(district: &District, link: &Link, progress: Option<&FeedProgress>) -> S
         Link { connected: 0, .. } if progress.head.seq == 0 && link.seen.contact_ms.is_none() => {
             State::Waiting
         }
+        _ if held => State::Held,
         Link { connected: 0, .. } => State::Offline,
         _ if level => State::InSync,
         _ => State::Behind,
@@ -45,13 +46,15 @@ impl App {
         let entry = feed.and_then(|feed| directory.feeds.get(&feed));
         let head = progress.as_ref().map_or(Head::EMPTY, |progress| progress.head);
         let applied = progress.as_ref().map_or(0, |progress| progress.applied.seq);
+        let held = feed.and_then(|feed| city.gates.held(feed).cloned());
         let quarantined = feed
             .and_then(|feed| self.store.outcomes(feed, 0, liandong_core::limit::OUTCOMES_MAX).ok())
             .map_or(0, |outcomes| outcomes.len() as u64);
         DistrictStatus {
             code: code.clone(),
             name: district.name.clone(),
-            state: state(district, &link, progress.as_ref()),
+            state: state(district, &link, progress.as_ref(), held.is_some()),
+            held,
             verdict: link.verdict.map(|verdict| verdict.name().to_owned()),
             explain: (!link.explain.is_empty()).then(|| link.explain.clone()),
             seq: head.seq,

@@ -1,12 +1,13 @@
 //! Pushing the node's feed to the hub: carries out what the core's sender decides, and connects again for ever.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use liandong_core::{
-    fold::FOLD_VERSION,
-    id::{Head, InstanceId},
+    fold::{self, FOLD_VERSION},
+    id::{FeedId, Head, InstanceId, RecordId},
     limit,
     link::{PROTOCOL, PROTOCOL_MIN, Sender, SenderEffect, probe_positions},
+    op::Op,
     wire::{Claim, Down, Hello, Up, Verdict},
 };
 use liandong_proto::sync::{PushDown, PushUp, feed_sync_client::FeedSyncClient};
@@ -16,7 +17,7 @@ use liandong_server::{
     retry::{Retry, RetryLimits},
     tls::{self, ConnectError, Timeouts},
 };
-use liandong_store::StoreError;
+use liandong_store::{Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming, codec::CompressionEncoding};
@@ -240,6 +241,10 @@ impl Push<'_> {
                 let ops = tokio::task::block_in_place(|| store.ops(feed, after, ops, bytes))?;
                 self.sender.on_ops(ops);
             }
+            SenderEffect::LookThrough { after, to } => {
+                let found = tokio::task::block_in_place(|| withdrawals(store, feed, after, to))?;
+                self.sender.on_urgent(found);
+            }
             SenderEffect::Hash(seq) => {
                 let hash = store.hash_at(feed, seq)?;
                 self.sender.on_hash(seq, hash);
@@ -292,4 +297,21 @@ impl Push<'_> {
             }
         });
     }
+}
+
+/// The records that ops of a stretch of the feed withdraw from the public, by the last op of each.
+fn withdrawals(store: &Store, feed: FeedId, after: u64, to: u64) -> Result<Vec<Op>, StoreError> {
+    let mut last: BTreeMap<RecordId, Op> = BTreeMap::new();
+    let mut at = after;
+    while at < to {
+        let ops = store.ops(feed, at, limit::BATCH_OPS_MAX, limit::BATCH_BYTES_MAX)?;
+        let Some(end) = ops.last() else { break };
+        at = end.seq;
+        for op in ops.into_iter().filter(|op| fold::is_about_records(&op.kind)) {
+            if let Ok(id) = RecordId::try_from(op.subject.as_ref()) {
+                last.insert(id, op);
+            }
+        }
+    }
+    Ok(last.into_values().filter(Op::withdraws_from_public).collect())
 }

@@ -2,7 +2,8 @@
 
 use liandong_core::id::Hash;
 use liandong_server::site::{
-    CityStatus, DistrictView, FeedStatus, HubStatus, IndexStatus, Role, Site, Status, ViewStatus,
+    CityStatus, DistrictView, FeedStatus, HubStatus, IndexStatus, Role, Site, State, Status,
+    ViewStatus,
 };
 use liandong_store::Store;
 
@@ -27,6 +28,10 @@ impl Site for App {
         let progress = self.store.feed(feed);
         let link = self.link.get();
         let applied = progress.map_or(0, |progress| progress.applied.seq);
+        let state = match link.state(head) {
+            State::Behind if self.store.city().gates.held(feed).is_some() => State::Held,
+            state => state,
+        };
         Status {
             role: Role::Node,
             software: crate::cli::SOFTWARE.to_owned(),
@@ -43,7 +48,7 @@ impl Site for App {
             districts: None,
             hub: Some(HubStatus {
                 url: self.config.hub.url.clone(),
-                state: link.state(head),
+                state,
                 verdict: link.verdict.map(|verdict| verdict.name().to_owned()),
                 explain: (!link.explain.is_empty()).then(|| link.explain.clone()),
                 acked_seq: link.acked.seq,

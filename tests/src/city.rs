@@ -61,6 +61,15 @@ impl City {
         Self { hub, program, root }
     }
 
+    /// Lets every mass change through, for tests that make many and are not about that.
+    ///
+    /// # Panics
+    /// The hub refuses.
+    pub async fn let_all_pass(&self) {
+        let args = ["policy", "set", "--mass-records", "1000000", "--mass-percent", "100"];
+        let _set = self.hub.cli(&args).await.exits(0);
+    }
+
     /// The temporary directory, for files of the test.
     pub fn root(&self) -> &Path {
         self.root.path()

@@ -24,7 +24,7 @@ pub use curation::{
     Asked, Curated, Curation, Hold, Overlaid, Overlay, RequestClose, RequestReply, RequestState,
     SourceEntry,
 };
-pub use gate::{Gate, GateKind, GateRelease, Gates};
+pub use gate::{Gate, GateKind, GateRelease, Gates, Inspector, Thresholds};
 pub use row::{CityRow, CityStatus, row};
 
 use crate::{
@@ -237,6 +237,19 @@ impl City {
             _ => self.directory.apply(op)?,
         }
         Ok(())
+    }
+
+    /// The op that changes rules of the city; what is absent stays.
+    ///
+    /// # Errors
+    /// `NoChange`.
+    pub fn set_policy(&self, policy: &Policy) -> Result<Vec<Change>, Refusal> {
+        let mut next = self.policy.clone();
+        next.take(policy.clone());
+        if next == self.policy {
+            return Err(Refusal::NoChange("policy".to_owned()));
+        }
+        Ok(vec![change(OpType::Policy, b"policy", policy)])
     }
 
     /// What folding a feed needs to know of the city.

@@ -60,6 +60,20 @@ pub const TOKEN_TTL_SECS_MAX: u64 = 30 * 24 * 3600;
 pub const TOKEN_TTL_SECS: u64 = 24 * 3600;
 /// Certificate when nothing else is said, seconds.
 pub const CERTIFICATE_TTL_SECS: u64 = 90 * 24 * 3600;
+/// Records that a district may withdraw, hide, rename or date ahead at a time before the hub asks a person.
+pub const MASS_RECORDS: u32 = 50;
+/// Share of a district's live records that it may change so before the hub asks, percent.
+pub const MASS_PERCENT: u32 = 10;
+/// The share counts from so many records on: three of twenty are no mass.
+pub const MASS_RECORDS_MIN: u32 = 10;
+/// Ops that are looked back over for a mass change.
+pub const MASS_WINDOW_OPS: u64 = 1_000;
+/// Ops further apart than this by their author's clock are not one change, milliseconds.
+pub const MASS_WINDOW_MS: i64 = 24 * 3600 * 1000;
+/// An op dated further ahead of the hub's clock than this has a clock that jumped, milliseconds.
+pub const CLOCK_JUMP_MS: i64 = 24 * 3600 * 1000;
+/// Records named in a held change; the rest is counted.
+pub const GATE_SAMPLE_MAX: usize = 50;
 /// Share of the rows of a full list that may vanish without a person's word, percent.
 pub const DELETE_SHARE_MAX_PERCENT: usize = 10;
 /// Number of rows of a full list that may vanish without a person's word.

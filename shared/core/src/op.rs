@@ -75,6 +75,8 @@ pub struct Op {
     pub key: KeyId,
     /// What the op does.
     pub kind: OpType,
+    /// Version of the payload's schema.
+    pub schema: u32,
     /// Smallest schema version that can read the payload.
     pub min_reader: u32,
     /// SHA-256 of the payload.
@@ -174,6 +176,7 @@ impl Op {
             uid: fixed("op_uid", &header.op_uid)?,
             key: KeyId::new(fixed("key_id", &header.key_id)?),
             kind: OpType::parse(&header.r#type),
+            schema: header.schema,
             min_reader: header.min_reader,
             payload_hash,
             subject: header.subject,
@@ -202,6 +205,15 @@ impl Op {
             return Err(OpFault::Chain { head, found_seq: self.seq });
         }
         Ok(())
+    }
+
+    /// Whether the op takes a record, or a version of it, out of the public's sight.
+    pub fn withdraws_from_public(&self) -> bool {
+        match self.kind {
+            OpType::RecordTombstone => true,
+            OpType::RecordPut => self.base.is_some() && self.visibility < Visibility::Public,
+            _ => false,
+        }
     }
 
     /// Checks the signature of an op that arrives, under the keys that are good for the feed now.

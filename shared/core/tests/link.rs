@@ -276,3 +276,91 @@ fn more_bytes_in_flight_than_granted_end_the_stream() {
         assert_eq!(rejected(&mut receiver), expected, "batch {number}");
     }
 }
+
+/// An op about record `n` after `head`.
+fn about(head: Head, kind: OpType, base: Option<Hash>, visibility: Visibility) -> Op {
+    let subject = vec![1; 32];
+    let change = Change { kind, subject, base, payload: b"{}".to_vec(), visibility };
+    let stamp = Stamp { now_ms: 0, uid: [3; 16], actor: String::new() };
+    author(7).author(head, change, stamp).unwrap()
+}
+
+#[test]
+fn withdrawals_from_the_public_are_obeyed_before_their_turn_and_nothing_else_is() {
+    let far = Head { seq: 900, hash: Hash::of(&[b"op 900"]) };
+    let seen = Some(Hash::of(&[b"before"]));
+    let forged = {
+        let mut op = about(far, OpType::RecordTombstone, seen, Visibility::Public).signed;
+        op.signature = op.signature.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>().into();
+        op
+    };
+    let cases = [
+        ("withdrawn", about(far, OpType::RecordTombstone, seen, Visibility::Public).signed, true),
+        ("narrowed", about(far, OpType::RecordPut, seen, Visibility::Shared).signed, true),
+        ("still public", about(far, OpType::RecordPut, seen, Visibility::Public).signed, false),
+        (
+            "new and restricted",
+            about(far, OpType::RecordPut, None, Visibility::Shared).signed,
+            false,
+        ),
+        ("forged", forged, false),
+    ];
+    for (name, op, obeyed) in cases {
+        let mut receiver = receiver(1, Head { seq: 1_000, hash: Hash::ZERO });
+        receiver.on_up(Up::Urgent(vec![op]));
+        let hidden = receiver
+            .effects()
+            .iter()
+            .any(|effect| matches!(effect, ReceiverEffect::Hide(ops) if ops.len() == 1));
+        assert_eq!(hidden, obeyed, "{name}");
+        assert!(!receiver.closed(), "{name}");
+    }
+}
+
+#[test]
+fn a_backlog_is_looked_through_once_and_a_short_queue_never() {
+    let looks = |sender: &mut Sender| -> Vec<(u64, u64)> {
+        sender
+            .effects()
+            .into_iter()
+            .filter_map(|effect| match effect {
+                SenderEffect::LookThrough { after, to } => Some((after, to)),
+                _ => None,
+            })
+            .collect()
+    };
+    let at = |seq| Head { seq, hash: Hash::of(&[b"head"]) };
+    let mut sender = sender(at(10_000), credit_for(1));
+    sender.on_hash(0, Some(Hash::ZERO));
+    assert_eq!(looks(&mut sender), [(0, 10_000)]);
+    sender.on_local(at(10_000), None);
+    assert_eq!(looks(&mut sender), []);
+    sender.on_local(at(10_001), None);
+    assert_eq!(looks(&mut sender), [(10_000, 10_001)]);
+    let mut short = self::sender(at(20), credit_for(1));
+    short.on_hash(0, Some(Hash::ZERO));
+    assert_eq!(looks(&mut short), []);
+}
+
+#[test]
+fn a_few_withdrawals_go_first_and_very_many_keep_their_turn() {
+    for (count, expected) in [(3, 3), (u64::from(limit::MASS_RECORDS) + 1, 0)] {
+        let mut sender = sender(Head { seq: 9_000, hash: Hash::ZERO }, credit_for(1));
+        sender.on_hash(0, Some(Hash::ZERO));
+        sender.effects();
+        let ops = (0..count).map(|n| {
+            let head = Head { seq: n, hash: Hash::ZERO };
+            about(head, OpType::RecordTombstone, None, Visibility::Public)
+        });
+        sender.on_urgent(ops.collect());
+        let sent: usize = sender
+            .effects()
+            .iter()
+            .map(|effect| match effect {
+                SenderEffect::Send(Up::Urgent(ops)) => ops.len(),
+                _ => 0,
+            })
+            .sum();
+        assert_eq!(sent, expected);
+    }
+}

@@ -1,6 +1,9 @@
 //! What the read side needs to know of the process it serves: implemented once by the node and once by the hub.
 
-use liandong_core::id::{DistrictCode, FeedId, Hash};
+use liandong_core::{
+    city::Gate,
+    id::{DistrictCode, FeedId, Hash},
+};
 use liandong_store::Store;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +35,8 @@ pub enum State {
     Rollback,
     /// The node's history diverges from what it had sent.
     Fork,
+    /// A change of many records waits for a person at the hub.
+    Held,
     /// Both folded the same ops into different catalogues.
     Diverged,
     /// The other side refuses the connection.
@@ -49,6 +54,7 @@ impl State {
             Self::Suspended => "suspended",
             Self::Rollback => "rollback",
             Self::Fork => "fork",
+            Self::Held => "held",
             Self::Diverged => "diverged",
             Self::Refused => "refused",
         }
@@ -64,6 +70,7 @@ impl State {
             Self::Suspended => ("已暂停", "suspended"),
             Self::Rollback => ("已冻结：节点回退", "frozen: rolled back"),
             Self::Fork => ("已冻结：历史分叉", "frozen: forked"),
+            Self::Held => ("大批变更待确认", "a mass change waits"),
             Self::Diverged => ("摘要不一致", "roots differ"),
             Self::Refused => ("被拒绝", "refused"),
         }
@@ -182,6 +189,9 @@ pub struct DistrictStatus {
     pub records: u64,
     /// Ops that did not take effect.
     pub quarantined: u64,
+    /// A change of many records that waits for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Gate>,
     /// Ops the node has that are not shown yet.
     pub lag_records: u64,
     /// Seconds since the mirror was last known to be current; absent before that.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use liandong_core::{
-    city::Rules,
+    city::{Gate, Inspector, Rules, Thresholds},
     digest::Digest,
     fold::{self, FOLD_VERSION, Outcome, RecordState, Status},
     id::{FeedId, Hash, RecordId},
@@ -50,6 +50,17 @@ pub(crate) struct Projection {
     marks: BTreeMap<FeedId, Watermark>,
     /// The rules that each feed is folded by.
     rules: BTreeMap<FeedId, Rules>,
+    /// What watches each feed for mass changes, where that is asked for.
+    inspectors: BTreeMap<FeedId, Inspector>,
+}
+
+/// What a step did.
+#[derive(Debug, Default)]
+pub(crate) struct Stepped {
+    /// Records that were changed.
+    pub(crate) changed: Vec<RecordId>,
+    /// A mass change that waits for a person; nothing from it on was folded.
+    pub(crate) gate: Option<Gate>,
 }
 
 /// What the hub's feed says of a feed at the moment: how to fold it, and how far.
@@ -58,6 +69,10 @@ pub(crate) struct Terms {
     pub(crate) rules: Rules,
     /// Last position that may be folded.
     pub(crate) gate: u64,
+    /// Up to here a person has agreed to mass changes.
+    pub(crate) passed: u64,
+    /// How to look for mass changes, and the hub's clock (milliseconds since 1970), where that is asked for.
+    pub(crate) watch: Option<(Thresholds, i64)>,
 }
 
 /// Journals by feed, as the projector reads them.
@@ -111,7 +126,7 @@ impl Projection {
         let dir = generation_dir(&options.dir, generation);
         let view = View::open(&dir, options.engine, options.cache_bytes)?;
         let (digests, marks, rules) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Ok(Self { options, view, digests, marks, rules })
+        Ok(Self { options, view, digests, marks, rules, inspectors: BTreeMap::new() })
     }
 
     fn load(
@@ -198,17 +213,26 @@ impl Projection {
         &mut self,
         feed: FeedId,
         journals: &impl Journals,
-    ) -> Result<Option<Vec<RecordId>>, StoreError> {
-        let Terms { rules, gate } = journals.terms(feed);
+    ) -> Result<Option<Stepped>, StoreError> {
+        let Terms { rules, gate, passed, watch } = journals.terms(feed);
         let mark = self.mark(feed);
         let room = usize::try_from(gate.saturating_sub(mark.head.seq)).unwrap_or(usize::MAX);
         let ops = journals.with(feed, |journal| {
             journal.read(mark.head.seq, limit::FOLD_OPS_MAX.min(room), limit::BATCH_BYTES_MAX)
         });
-        let ops = ops.transpose()?.unwrap_or_default();
+        let mut ops = ops.transpose()?.unwrap_or_default();
         let new_rules = self.rules.get(&feed) != Some(&rules);
         if ops.is_empty() && (!new_rules || mark.rules == rules.hash()) {
             return Ok(None);
+        }
+        let gate = match watch {
+            Some((thresholds, now_ms)) => {
+                self.inspect(feed, &ops, passed, thresholds, now_ms, journals)
+            }
+            None => None,
+        };
+        if let Some(gate) = &gate {
+            ops.retain(|op| op.seq <= gate.after);
         }
         let mut writes = Writes::new();
         let mut states: HashMap<RecordId, RecordState> = HashMap::new();
@@ -227,7 +251,30 @@ impl Projection {
         // When this fails the digest is ahead of the view, until the same ops are folded again.
         self.view.commit(&writes)?;
         self.marks.insert(feed, next);
-        Ok(Some(changed))
+        Ok(Some(Stepped { changed, gate }))
+    }
+
+    /// Looks for a mass change in ops that nobody has agreed to yet.
+    fn inspect(
+        &mut self,
+        feed: FeedId,
+        ops: &[Op],
+        passed: u64,
+        thresholds: Thresholds,
+        now_ms: i64,
+        journals: &impl Journals,
+    ) -> Option<Gate> {
+        let ops = &ops[ops.partition_point(|op| op.seq <= passed)..];
+        let mut inspector = self.inspectors.remove(&feed).unwrap_or_default();
+        let live = self.mark(feed).live;
+        let gate = inspector.inspect(ops, live, thresholds, now_ms, |id| {
+            // Reading what was there before is for the watch only; what cannot be read will stop the fold itself.
+            let state = self.view.record(id, feed).ok()??;
+            (state.status == Status::Live).then_some(())?;
+            journals.with(feed, |journal| journal.op(state.seq))?.ok()?
+        });
+        self.inspectors.insert(feed, inspector);
+        gate
     }
 
     fn fold_one(

@@ -16,7 +16,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use liandong_core::{
-    city::{Cause, City},
+    city::{Cause, City, Gate, Thresholds},
     id::{FeedId, Hash, Head, RecordId},
     limit,
     op::Op,
@@ -48,6 +48,11 @@ pub struct Options {
     pub match_keys: bool,
     /// The hub's own feed: its journal tells who may write what.
     pub hub_feed: Option<FeedId>,
+    /// Whether what the hub hides and adds applies to what is shown: at the hub it does, while a district shows its own
+    /// catalogue as it wrote it.
+    pub city_view: bool,
+    /// Whether mass changes are held back until a person agreed; the clock gives milliseconds since 1970.
+    pub watch: Option<fn() -> i64>,
     /// Disk under the journals.
     pub disk: Arc<dyn Disk>,
 }
@@ -61,6 +66,8 @@ impl Options {
             cache_bytes: 32 * 1024 * 1024,
             match_keys: true,
             hub_feed: None,
+            city_view: false,
+            watch: None,
             disk: Arc::new(RealDisk),
         }
     }
@@ -130,6 +137,10 @@ struct Shared {
     city: watch::Sender<Arc<City>>,
     /// Records that are hidden before the turn of the op that withdraws them, with that op's place.
     hidden: RwLock<BTreeMap<RecordId, Cause>>,
+    /// Mass changes that were found and are in no op of the hub yet.
+    found: RwLock<BTreeMap<FeedId, Gate>>,
+    /// Up to where the ops behind a gate were looked through for withdrawals.
+    looked: Mutex<BTreeMap<FeedId, u64>>,
     /// Records to be indexed again although no op of theirs is new.
     touched: Mutex<BTreeSet<RecordId>>,
     to_project: Signal,
@@ -166,13 +177,21 @@ impl Journals for Shared {
     }
 
     fn terms(&self, feed: FeedId) -> Terms {
-        terms(&self.city.borrow(), feed)
+        let mut terms = terms(&self.city.borrow(), feed);
+        if let Some(found) = self.found.read().get(&feed) {
+            terms.gate = terms.gate.min(found.after);
+        }
+        terms.watch = self.options.watch.map(|now_ms| {
+            let city = self.city.borrow();
+            (Thresholds::of(&city.policy), now_ms())
+        });
+        terms
     }
 }
 
 fn terms(city: &City, feed: FeedId) -> Terms {
     let gate = city.gates.held(feed).map_or(u64::MAX, |gate| gate.after);
-    Terms { rules: city.rules(feed), gate }
+    Terms { rules: city.rules(feed), gate, passed: city.gates.passed(feed), watch: None }
 }
 
 /// Folds what the hub's journal holds beyond `city`. Returns whether there was anything.
@@ -194,6 +213,14 @@ fn fold_city(journal: &Journal, city: &mut City) -> Result<bool, StoreError> {
 impl Shared {
     fn journal_dir(&self, feed: FeedId) -> PathBuf {
         self.options.dir.join("journal").join(feed.to_string())
+    }
+
+    /// Hides a record until its op's turn has come.
+    fn hide(&self, op: &Op) {
+        let Ok(id) = RecordId::try_from(op.subject.as_ref()) else { return };
+        self.hidden.write().insert(id, Cause { feed: op.feed, seq: op.seq });
+        self.touched.lock().insert(id);
+        self.to_index.set();
     }
 
     /// Empties the index; the indexer fills it again from the journals.
@@ -285,6 +312,8 @@ impl Store {
             changed: watch::Sender::new(0),
             city: watch::Sender::new(Arc::new(city)),
             hidden: RwLock::default(),
+            found: RwLock::default(),
+            looked: Mutex::default(),
             touched: Mutex::default(),
             to_project: Signal::default(),
             to_index: Signal::default(),
@@ -364,15 +393,17 @@ impl Store {
         self.shared.city.subscribe()
     }
 
+    /// Mass changes that were found and wait for the hub to say so in its feed.
+    pub fn found_gates(&self) -> Vec<Gate> {
+        self.shared.found.read().values().cloned().collect()
+    }
+
     /// Hides records whose verified withdrawal is known before its turn. A restart forgets it; whoever sent it sends
     /// it again.
     pub fn hide(&self, ops: &[Op]) {
         for op in ops {
-            let Ok(id) = RecordId::try_from(op.subject.as_ref()) else { continue };
-            self.shared.hidden.write().insert(id, Cause { feed: op.feed, seq: op.seq });
-            self.shared.touched.lock().insert(id);
+            self.shared.hide(op);
         }
-        self.shared.to_index.set();
     }
 
     /// How far all feeds are.

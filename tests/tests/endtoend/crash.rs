@@ -113,6 +113,7 @@ async fn no_acknowledged_edit_is_lost_when_processes_are_killed() {
     println!("LIANDONG_SEED={seed} LIANDONG_KILL_ROUNDS={rounds}");
     let mut rng = StdRng::seed_from_u64(seed);
     let mut city = City::start(PROGRAM).await;
+    city.let_all_pass().await;
     let mut nodes = Vec::new();
     for (code, name) in [("310115", "浦东新区"), ("310104", "徐汇区")] {
         nodes.push(Arc::new(RwLock::new(city.join(code, name).await)));
@@ -227,6 +228,7 @@ async fn feed(node: &Member) -> BTreeMap<u64, Hash> {
 async fn a_district_works_on_without_the_hub_and_the_hub_catches_up_by_itself() {
     let edits = setting("LIANDONG_OFFLINE_EDITS", 200);
     let mut city = City::start(PROGRAM).await;
+    city.let_all_pass().await;
     let node = city.join("310115", "浦东新区").await;
     let first = node.put(None, &rows::content(0)).await.unwrap().id;
     city.level(&node).await;

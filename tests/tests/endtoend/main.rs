@@ -14,6 +14,7 @@ mod command;
 mod crash;
 mod daily;
 mod feed;
+mod held;
 mod import;
 mod refusal;
 mod renewal;

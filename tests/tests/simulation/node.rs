@@ -261,6 +261,15 @@ impl Node {
             SenderEffect::Read { after, ops, bytes } => {
                 sender.on_ops(journal.read(after, ops, bytes).unwrap());
             }
+            SenderEffect::LookThrough { after, to } => {
+                let mut last = BTreeMap::new();
+                for seq in after + 1..=to {
+                    let Some(op) = journal.op(seq).unwrap() else { break };
+                    last.insert(op.subject.to_vec(), op);
+                }
+                last.retain(|_, op| op.withdraws_from_public());
+                sender.on_urgent(last.into_values().collect());
+            }
             SenderEffect::Hash(seq) => sender.on_hash(seq, journal.hash_at(seq).unwrap()),
             SenderEffect::Acknowledged(receipt) => {
                 let held = journal.hash_at(receipt.head.seq).unwrap();

@@ -9,7 +9,6 @@ use crate::{
     limit,
     op::{Keys, Op, OpFault, OpType, SignedOp},
     receipt::Receipt,
-    record::Visibility,
     wire::{Claim, Credit, Down, Hello, OpOutcome, Reject, RejectCode, Up, Verdict, Welcome},
 };
 
@@ -189,14 +188,10 @@ impl Receiver {
     /// Withdrawals whose turn has not come. Each is the district's own signed word, so no chain is needed to obey it;
     /// one that does not verify is not obeyed, and its turn will tell why.
     fn on_urgent(&mut self, ops: Vec<SignedOp>) {
-        let narrowing = |op: &Op| {
-            op.kind == OpType::RecordTombstone
-                || (op.kind == OpType::RecordPut && op.visibility < Visibility::Public)
-        };
         let good = |op: &Op| {
             op.feed == self.feed
                 && op.seq > self.durable.seq
-                && narrowing(op)
+                && op.withdraws_from_public()
                 && op.verify(&self.keys).is_ok()
         };
         let ops: Vec<Op> = ops.into_iter().flat_map(Op::parse).filter(good).collect();

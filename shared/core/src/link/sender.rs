@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::{
     id::{FeedId, Hash, Head},
     limit,
-    op::{Op, SignedOp},
+    op::{Op, OpType, SignedOp},
     receipt::Receipt,
     wire::{Claim, Credit, Down, OpOutcome, Reject, RejectCode, Up, Verdict, Welcome},
 };
@@ -23,6 +23,14 @@ pub enum SenderEffect {
         ops: usize,
         /// At most so many bytes; one op always fits.
         bytes: usize,
+    },
+    /// Look through these ops, which wait for others, for withdrawals from the public and hand the last op of each such
+    /// record to [`Sender::on_urgent`].
+    LookThrough {
+        /// Position before the first op.
+        after: u64,
+        /// The last op.
+        to: u64,
     },
     /// Tell [`Sender::on_hash`] the journal's hash at this position.
     Hash(u64),
@@ -70,6 +78,8 @@ pub struct Sender {
     reading: bool,
     claim: Option<Claim>,
     claimed: Option<u64>,
+    /// Up to here the backlog was looked through for withdrawals.
+    looked: u64,
     effects: Vec<SenderEffect>,
 }
 
@@ -88,6 +98,7 @@ impl Sender {
             reading: false,
             claim: None,
             claimed: None,
+            looked: 0,
             effects: Vec::new(),
         }
     }
@@ -236,6 +247,19 @@ impl Sender {
         self.go_on();
     }
 
+    /// Withdrawals found in the backlog. Of very many the hub asks a person first, so they keep their turn.
+    pub fn on_urgent(&mut self, ops: Vec<Op>) {
+        let (withdrawn, narrowed): (Vec<Op>, Vec<Op>) =
+            ops.into_iter().partition(|op| op.kind == OpType::RecordTombstone);
+        let few = withdrawn.len() <= limit::MASS_RECORDS as usize;
+        let ops: Vec<SignedOp> =
+            withdrawn.into_iter().filter(|_| few).chain(narrowed).map(|op| op.signed).collect();
+        if self.phase == Phase::Live {
+            let messages = ops.chunks(limit::URGENT_OPS_MAX);
+            self.effects.extend(messages.map(|ops| SenderEffect::Send(Up::Urgent(ops.to_vec()))));
+        }
+    }
+
     /// Time for a heartbeat: an idle node repeats its claim.
     pub fn on_tick(&mut self) {
         self.claimed = None;
@@ -247,10 +271,21 @@ impl Sender {
             return;
         }
         self.claim_when_idle();
+        self.look_through();
         let (ops, bytes) = self.room();
         if !self.reading && self.sent.seq < self.local.seq && ops > 0 && bytes > 0 {
             self.reading = true;
             self.effects.push(SenderEffect::Read { after: self.sent.seq, ops, bytes });
+        }
+    }
+
+    /// What waits behind more than a batch of other ops may hold a withdrawal, which does not wait.
+    fn look_through(&mut self) {
+        let after = self.acked.seq.max(self.looked);
+        let waiting = self.local.seq.saturating_sub(self.acked.seq);
+        if waiting > limit::BATCH_OPS_MAX as u64 && self.local.seq > after {
+            self.looked = self.local.seq;
+            self.effects.push(SenderEffect::LookThrough { after, to: self.local.seq });
         }
     }
 

@@ -213,7 +213,7 @@ impl Snapshot<'_> {
     /// The record with its district, if anyone may see it.
     fn admit(&self, entry: Entry) -> Option<Found> {
         let district = self.districts.iter().find(|d| d.feed == Some(entry.authority))?;
-        let public = entry.visibility == Visibility::Public;
+        let public = entry.visibility == Visibility::Public && !entry.hidden;
         public.then(|| Found { district: district.clone(), entry })
     }
 

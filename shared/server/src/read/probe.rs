@@ -46,9 +46,11 @@ impl Readiness {
         if self.reached.load(Ordering::Acquire) {
             return missing;
         }
-        let progress = store.progress();
+        let (progress, city) = (store.progress(), store.city());
         for (feed, head) in &self.at_start {
             let Some(at) = progress.get(feed) else { continue };
+            // What waits for a person is shown as it was; that does not keep the hub from serving.
+            let head = city.gates.held(*feed).map_or(head, |gate| head.min(&gate.after));
             if at.applied.seq < *head || at.indexed.seq < *head {
                 let (view, index) = (at.applied.seq, at.indexed.seq);
                 let _infallible =
@@ -87,7 +89,7 @@ pub(super) async fn metrics(Shared(reader): Shared<Arc<Reader>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-const STATES: [State; 9] = [
+const STATES: [State; 10] = [
     State::InSync,
     State::Behind,
     State::Offline,
@@ -95,6 +97,7 @@ const STATES: [State; 9] = [
     State::Suspended,
     State::Rollback,
     State::Fork,
+    State::Held,
     State::Diverged,
     State::Refused,
 ];

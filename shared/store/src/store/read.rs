@@ -238,6 +238,9 @@ impl Shared {
     }
 
     pub(super) fn hides(&self, city: &City, id: RecordId) -> bool {
+        if !self.options.city_view {
+            return false;
+        }
         if city.hides(id) {
             return true;
         }

@@ -156,8 +156,14 @@ fn project_once(shared: &Shared) -> Result<u64, StoreError> {
                 continue;
             }
             let before = projection.mark(feed).head.seq;
-            if projection.step(feed, shared)?.is_none() {
+            let Some(stepped) = projection.step(feed, shared)? else {
+                drop(projection);
+                hide_behind_gate(shared, feed)?;
                 continue;
+            };
+            if let Some(gate) = stepped.gate {
+                tracing::warn!(%feed, kind = ?gate.kind, count = gate.count, "a mass change waits for a person");
+                shared.found.write().insert(feed, gate);
             }
             projection.mark(feed).head.seq - before
         };
@@ -182,9 +188,37 @@ fn project_city(shared: &Shared) -> Result<u64, StoreError> {
         return Ok(0);
     }
     let head = city.head;
+    shared.found.write().retain(|feed, gate| {
+        city.gates.held(*feed).is_none() && city.gates.passed(*feed) < gate.to
+    });
     shared.city.send_replace(Arc::new(city));
     shared.publish(hub, |progress| progress.applied = head);
     Ok(head.seq - before)
+}
+
+/// What is held back is shown as it was, but a withdrawal from the public is obeyed at once: every narrowing of who may
+/// see a record, and withdrawals that are not part of the held change itself.
+fn hide_behind_gate(shared: &Shared, feed: FeedId) -> Result<(), StoreError> {
+    let held = shared.city.borrow().gates.held(feed).cloned();
+    let Some(gate) = held.or_else(|| shared.found.read().get(&feed).cloned()) else {
+        return Ok(());
+    };
+    let mut at = shared.looked.lock().get(&feed).copied().unwrap_or(0).max(gate.after);
+    loop {
+        let ops = shared
+            .with(feed, |journal| journal.read(at, limit::BATCH_OPS_MAX, limit::BATCH_BYTES_MAX));
+        let ops = ops.transpose()?.unwrap_or_default();
+        let Some(last) = ops.last() else { break };
+        at = last.seq;
+        for op in &ops {
+            let part_of_it = op.kind == OpType::RecordTombstone && op.seq <= gate.to;
+            if op.withdraws_from_public() && !part_of_it {
+                shared.hide(op);
+            }
+        }
+    }
+    shared.looked.lock().insert(feed, at);
+    Ok(())
 }
 
 /// Returns whether it went well.
@@ -360,7 +394,8 @@ fn index_state(
     };
     let city = Arc::clone(&shared.city.borrow());
     let mut record = Record::from_bytes(&op.signed.payload).map_err(StoreError::index)?;
-    if let Some(overlaid) = city.curation.overlays.get(&id) {
+    let overlaid = city.curation.overlays.get(&id).filter(|_| shared.options.city_view);
+    if let Some(overlaid) = overlaid {
         let curated = overlaid.over(&record, state.op_hash);
         (record.title, record.keywords) = (curated.title, curated.keywords);
     }

@@ -255,6 +255,7 @@ impl Site for City {
                 view_root: Hash::ZERO,
                 records: own.records,
                 quarantined: 0,
+                held: None,
                 lag_records: 3,
                 lag_seconds: Some(2),
                 last_contact: Some(BEGIN_MS),
