@@ -37,12 +37,12 @@ async fn a_mass_withdrawal_waits_with_a_clear_list_until_a_person_agrees() {
     let city = City::start(PROGRAM).await;
     let (mut node, ids) = district(&city).await;
     // Cut off, so that the hub sees all of it at once.
-    city.hub.cli(&["district", "suspend", "310115", "--reason", "演练"]).await.exits(0);
+    let _done = city.hub.cli(&["district", "suspend", "310115", "--reason", "演练"]).await.exits(0);
     for id in &ids[..30] {
         node.withdraw(*id, "误删演练").await.unwrap();
     }
     node.put(None, &rows::content(RECORDS)).await.unwrap();
-    city.hub.cli(&["district", "resume", "310115"]).await.exits(0);
+    let _done = city.hub.cli(&["district", "resume", "310115"]).await.exits(0);
     hub_shows(&city, "310115", "held").await;
 
     let held = city.hub.cli_json(&["held", "list"]).await;
@@ -59,7 +59,7 @@ async fn a_mass_withdrawal_waits_with_a_clear_list_until_a_person_agrees() {
     let mut city = city;
     city.hub.restart().await;
     hub_shows(&city, "310115", "held").await;
-    city.hub.cli(&["held", "release", "310115", "--reason", "已电话核实"]).await.exits(0);
+    let _done = city.hub.cli(&["held", "release", "310115", "--reason", "已电话核实"]).await.exits(0);
     city.level(&node).await;
     assert_eq!(city.hub.record(ids[0]).await.0, 410);
     assert_eq!(city.district("310115").await.records as usize, RECORDS - 30 + 1);
@@ -71,11 +71,11 @@ async fn a_mass_withdrawal_waits_with_a_clear_list_until_a_person_agrees() {
 async fn records_that_many_restrict_are_hidden_at_once_although_the_change_waits() {
     let city = City::start(PROGRAM).await;
     let (mut node, ids) = district(&city).await;
-    city.hub.cli(&["district", "suspend", "310115", "--reason", "演练"]).await.exits(0);
+    let _done = city.hub.cli(&["district", "suspend", "310115", "--reason", "演练"]).await.exits(0);
     for (number, id) in ids.iter().enumerate().take(30) {
         node.put(Some(*id), &closed(number)).await.unwrap();
     }
-    city.hub.cli(&["district", "resume", "310115"]).await.exits(0);
+    let _done = city.hub.cli(&["district", "resume", "310115"]).await.exits(0);
     hub_shows(&city, "310115", "held").await;
     for id in &ids[..30] {
         wait_until("the record is hidden", async || {
@@ -92,7 +92,7 @@ async fn records_that_many_restrict_are_hidden_at_once_although_the_change_waits
 async fn a_withdrawal_behind_a_long_backlog_is_obeyed_before_its_turn() {
     let city = City::start(PROGRAM).await;
     let (mut node, ids) = district(&city).await;
-    city.hub.cli(&["district", "suspend", "310115", "--reason", "断网演练"]).await.exits(0);
+    let _done = city.hub.cli(&["district", "suspend", "310115", "--reason", "断网演练"]).await.exits(0);
     wait_until("the node is refused", async || {
         let link = node.link().await;
         if link.state == State::Refused { Ok(()) } else { Err(format!("{link:?}")) }
@@ -102,7 +102,7 @@ async fn a_withdrawal_behind_a_long_backlog_is_obeyed_before_its_turn() {
     std::fs::write(&file, rows::csv(&rows::rows(1_000..4_000))).unwrap();
     node.import(&file, Default::default()).await.unwrap();
     node.withdraw(ids[7], "涉及个人信息").await.unwrap();
-    city.hub.cli(&["district", "resume", "310115"]).await.exits(0);
+    let _done = city.hub.cli(&["district", "resume", "310115"]).await.exits(0);
     wait_until("the record is gone", async || {
         let (status, _body) = city.hub.record(ids[7]).await;
         if status == 200 { Err("still shown".to_owned()) } else { Ok(()) }
