@@ -144,6 +144,8 @@ fn new_records_are_never_a_mass() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
     #[test]
     fn nothing_from_the_first_op_of_a_mass_on_passes_in_the_step_that_sees_it(
         calm in 0_usize..40, withdrawn in 51_usize..120, at_a_time in 60_usize..200,

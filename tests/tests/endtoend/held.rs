@@ -59,7 +59,8 @@ async fn a_mass_withdrawal_waits_with_a_clear_list_until_a_person_agrees() {
     let mut city = city;
     city.hub.restart().await;
     hub_shows(&city, "310115", "held").await;
-    let _done = city.hub.cli(&["held", "release", "310115", "--reason", "已电话核实"]).await.exits(0);
+    let _done =
+        city.hub.cli(&["held", "release", "310115", "--reason", "已电话核实"]).await.exits(0);
     city.level(&node).await;
     assert_eq!(city.hub.record(ids[0]).await.0, 410);
     assert_eq!(city.district("310115").await.records as usize, RECORDS - 30 + 1);
@@ -92,7 +93,8 @@ async fn records_that_many_restrict_are_hidden_at_once_although_the_change_waits
 async fn a_withdrawal_behind_a_long_backlog_is_obeyed_before_its_turn() {
     let city = City::start(PROGRAM).await;
     let (mut node, ids) = district(&city).await;
-    let _done = city.hub.cli(&["district", "suspend", "310115", "--reason", "断网演练"]).await.exits(0);
+    let _done =
+        city.hub.cli(&["district", "suspend", "310115", "--reason", "断网演练"]).await.exits(0);
     wait_until("the node is refused", async || {
         let link = node.link().await;
         if link.state == State::Refused { Ok(()) } else { Err(format!("{link:?}")) }
