@@ -24,7 +24,7 @@ use liandong_server::{
 use liandong_store::{EngineKind, Options, OwnFeed, Store, StoreError, WriteError};
 use tokio::sync::Semaphore;
 
-use crate::{config::Config, link::Links};
+use crate::{archive::Archive, config::Config, link::Links};
 
 /// Below the hub's directory: keys of its feed.
 pub const KEYS_DIR: &str = "keys";
@@ -114,6 +114,7 @@ pub struct App {
     pub(crate) authority: Authority,
     pub(crate) tls: ServerTls,
     pub(crate) links: Links,
+    pub(crate) archive: Archive,
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) listening: OnceLock<Listening>,
     _lock: Lock,
@@ -177,6 +178,7 @@ impl App {
             authority,
             tls,
             links: Links::read(dir),
+            archive: Archive::new(dir.join(DATA_DIR).join("archive")),
             bulk: Arc::new(Semaphore::new(limit::BULK_CATCH_UPS_MAX)),
             listening: OnceLock::new(),
             _lock: lock,

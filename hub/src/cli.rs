@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::{
     app::App,
+    archive::{self, ArchiveCommand},
     command::{Command, DistrictAdded, SearchResult},
     config::Config,
     gate::HeldCommand,
@@ -79,6 +80,9 @@ enum Sub {
     Verify,
     /// 由日志重建视图与索引 / Build view and index again from the journal
     Rebuild,
+    /// 节点放弃的操作 / What nodes gave up when they joined again
+    #[command(subcommand)]
+    Archive(ArchiveSub),
     /// 检查配置与环境 / Look for faults in configuration and surroundings
     Doctor,
     /// 输出命令补全脚本 / Shell completions
@@ -135,6 +139,17 @@ enum DistrictSub {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum ArchiveSub {
+    /// 列出归档：何时、何人、为何 / List them: when, by whom, why
+    List,
+    /// 显示一个数据流的归档操作 / Show the ops of one feed's tails
+    Show {
+        /// 数据流或行政区划代码 / Feed or area code
+        feed: String,
+    },
+}
+
 /// Runs the hub's command line.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
@@ -171,6 +186,8 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Sub::Policy(policy) => Command::Policy(policy),
         Sub::Verify => Command::Verify,
         Sub::Rebuild => Command::Rebuild,
+        Sub::Archive(ArchiveSub::List) => Command::Archive(ArchiveCommand::List),
+        Sub::Archive(ArchiveSub::Show { feed }) => Command::Archive(ArchiveCommand::Show { feed }),
     };
     let answer = run(&dir, &command, output).await?;
     show(&command, answer, output)
@@ -250,6 +267,7 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
         Command::Held(held) => crate::gate::show(held, answer, output)?,
         Command::Policy(_) => crate::policy::show(answer, output)?,
         Command::Rebuild => output.line("正在重建 / rebuilding"),
+        Command::Archive(_) => archive::print(answer, output)?,
         Command::Verify => return Ok(command::show_verified(&command::read(answer)?, output)),
     }
     Ok(Exit::Ok)

@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::{
     app::{App, AppError},
+    archive::ArchiveCommand,
     gate::HeldCommand,
     policy::PolicyCommand,
 };
@@ -69,6 +70,8 @@ pub enum Command {
     Verify,
     /// Build view and index again from the journal.
     Rebuild,
+    /// Tails that nodes gave up.
+    Archive(ArchiveCommand),
 }
 
 /// Answer of [`Command::DistrictAdd`].
@@ -148,6 +151,9 @@ impl App {
                 self.store.rebuild_view();
                 self.store.rebuild_index().map_err(|error| AppError::from(error).explain())?;
                 answer(&serde_json::json!({ "rebuilding": true }))
+            }
+            Command::Archive(command) => {
+                tokio::task::block_in_place(|| self.archive_command(&command))
             }
         }
     }

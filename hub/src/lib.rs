@@ -4,6 +4,7 @@
 //! people through [`cli`]. The hub authors no records; its own feed holds decisions about who belongs to the city.
 
 pub mod app;
+pub mod archive;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -366,6 +366,9 @@ impl PushStream {
                         link.verdict = Some(verdict);
                         link.explain = explain;
                     });
+                    if let Some(hello) = &self.hello {
+                        self.app.note_fork(hello, verdict).await;
+                    }
                 }
                 ReceiverEffect::Diverged(explain) => {
                     tracing::error!(feed = %self.feed, %explain, "node and hub disagree about the catalogue");

@@ -9,6 +9,7 @@ mod authority;
 mod conflict;
 mod curation;
 mod gate;
+mod rejoin;
 mod row;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ pub use curation::{
     SourceEntry,
 };
 pub use gate::{Gate, GateKind, GateRelease, Gates, Inspector, Thresholds};
+pub use rejoin::{FeedRejoin, Forked, forked_id};
 pub use row::{CityRow, CityStatus, row};
 
 use crate::{
@@ -85,25 +87,6 @@ pub struct Redaction {
     /// The district's op that asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-}
-
-/// Payload of `feed.rejoin.v1`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FeedRejoin {
-    /// The feed.
-    pub feed: FeedId,
-    /// Head that the node gave up.
-    pub abandoned: Head,
-    /// Head that it adopted.
-    pub adopt: Head,
-    /// `restored`, `cloned` or `replaced`.
-    pub reason: String,
-    /// Who decided at the node.
-    pub operator: String,
-    /// The feed's incarnation from here on.
-    pub incarnation: u32,
-    /// Ops in the archive.
-    pub archived: u64,
 }
 
 /// Payload of `hub.rejoin.v1`.
@@ -217,7 +200,7 @@ impl City {
             }
             OpType::FeedRejoin => {
                 let rejoin: FeedRejoin = read(op)?;
-                self.directory.set_incarnation(rejoin.feed, rejoin.incarnation);
+                self.directory.rejoined(rejoin.feed, rejoin.instance, rejoin.incarnation);
                 self.rejoins.push(rejoin);
             }
             OpType::HubRejoin => {

@@ -94,7 +94,7 @@ pub struct FeedEntry {
     pub public_key: Option<[u8; 32]>,
     /// Certificates that were made out for it, oldest first.
     pub certificates: Vec<CertBind>,
-    /// Installation that joined.
+    /// Installation that joined, or joined again last.
     pub instance: InstanceId,
     /// How often the feed was joined again, a label for people.
     pub incarnation: u32,
@@ -245,9 +245,9 @@ impl Directory {
         }
     }
 
-    pub(crate) fn set_incarnation(&mut self, feed: FeedId, incarnation: u32) {
+    pub(crate) fn rejoined(&mut self, feed: FeedId, instance: InstanceId, incarnation: u32) {
         if let Some(entry) = self.feeds.get_mut(&feed) {
-            entry.incarnation = incarnation;
+            (entry.instance, entry.incarnation) = (instance, incarnation);
         }
     }
 

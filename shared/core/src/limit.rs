@@ -22,6 +22,12 @@ pub const COMPRESS_ABOVE_BYTES: usize = 1024;
 pub const PROBES_MAX: usize = 64;
 /// Probes in one search for the common ancestor: twice as many positions squared cover a million ops in two calls.
 pub const ANCESTOR_PROBES_MAX: usize = 1024;
+/// Ops of one tail that a node gives up: what a district may have written while it was apart.
+pub const ARCHIVED_OPS_MAX: u64 = 1_000_000;
+/// Tails of one feed in the archive; more are a person's business.
+pub const ARCHIVED_TAILS_MAX: usize = 64;
+/// Receipts a node keeps as evidence.
+pub const RECEIPTS_MAX: usize = 1024;
 /// Withdrawals that may go before their turn in one message.
 pub const URGENT_OPS_MAX: usize = 64;
 /// Outcomes in one acknowledgement.

@@ -50,6 +50,12 @@ impl SignedOp {
         self.header.len() + self.signature.len() + self.payload.len()
     }
 
+    /// The op without its content; header and signature still prove its place.
+    #[must_use]
+    pub fn withhold(self) -> Self {
+        Self { payload: Bytes::new(), withheld: true, ..self }
+    }
+
     /// Whether the op has no bytes at all, which no valid op does.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -233,6 +239,14 @@ impl Op {
     pub fn verify_kept(&self, keys: &Keys) -> Result<(), OpFault> {
         let span = keys.signed(self.key, self.seq).ok_or(OpFault::Key(self.key))?;
         self.verify_under(&span.key)
+    }
+
+    /// Checks the signature of an op of an abandoned tail: a node that was restored signs with the key it had then.
+    ///
+    /// # Errors
+    /// `Key`, `Signature`.
+    pub fn verify_evidence(&self, keys: &Keys) -> Result<(), OpFault> {
+        self.verify_under(keys.known(self.key).ok_or(OpFault::Key(self.key))?)
     }
 
     fn verify_under(&self, key: &VerifyingKey) -> Result<(), OpFault> {

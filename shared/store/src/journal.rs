@@ -40,7 +40,9 @@ pub struct Journal {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     segments: Vec<Segment>,
-    /// Where op `seq` begins in its segment, at `seq - 1`.
+    /// What the first op follows; nothing, but in a piece of a feed.
+    base: Head,
+    /// Where an op begins in its segment, by its distance from the first.
     offsets: Vec<u64>,
     written: Head,
     durable: Head,
@@ -53,15 +55,29 @@ impl Journal {
     /// # Errors
     /// `Io`; `Damaged` when ops cannot be read that have readable ones after them.
     pub fn open(disk: Arc<dyn Disk>, dir: &Path, feed: FeedId) -> Result<Self, StoreError> {
+        Self::open_after(disk, dir, feed, Head::EMPTY)
+    }
+
+    /// Opens a piece of a feed: the ops after `base`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_after(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        feed: FeedId,
+        base: Head,
+    ) -> Result<Self, StoreError> {
         disk.create_dir(dir).map_err(StoreError::io(dir))?;
         let mut journal = Self {
             feed,
             dir: dir.to_owned(),
             disk,
             segments: Vec::new(),
+            base,
             offsets: Vec::new(),
-            written: Head::EMPTY,
-            durable: Head::EMPTY,
+            written: base,
+            durable: base,
             segment_bytes_max: limit::SEGMENT_BYTES_MAX,
         };
         let names = journal.disk.list(dir).map_err(StoreError::io(dir))?;
@@ -253,10 +269,10 @@ impl Journal {
     /// # Errors
     /// `Io`, `Damaged` when the bytes changed since they were written.
     pub fn op(&self, seq: u64) -> Result<Option<Op>, StoreError> {
-        if seq == 0 || seq > self.durable.seq {
+        if seq <= self.base.seq || seq > self.durable.seq {
             return Ok(None);
         }
-        let index = usize::try_from(seq - 1).unwrap_or(usize::MAX);
+        let index = usize::try_from(seq - self.base.seq - 1).unwrap_or(usize::MAX);
         let (Some(offset), Some(segment)) = (self.offsets.get(index), self.segment_of(seq)) else {
             return Ok(None);
         };
@@ -304,8 +320,8 @@ impl Journal {
     /// # Errors
     /// As [`Self::op`].
     pub fn hash_at(&self, seq: u64) -> Result<Option<Hash>, StoreError> {
-        if seq == 0 {
-            return Ok(Some(Hash::ZERO));
+        if seq == self.base.seq {
+            return Ok(Some(self.base.hash));
         }
         if seq == self.durable.seq {
             return Ok(Some(self.durable.hash));

@@ -19,5 +19,5 @@ pub use error::StoreError;
 pub use index::{Answer, Hit};
 pub use own::{OwnFeed, Turn, WriteError};
 pub use query::{Entry, Filter, Query};
-pub use store::{Appended, FeedProgress, Options, Progress, Store, VerifyReport};
+pub use store::{Appended, FeedProgress, Options, Progress, Store, VerifyReport, swap_journals};
 pub use view::EngineKind;

@@ -1,6 +1,7 @@
 //! The store of one process: journals, view and index with their threads.
 
 mod read;
+mod replace;
 mod threads;
 mod verify;
 
@@ -33,6 +34,7 @@ use crate::{
     view::{EngineKind, View},
 };
 
+pub use replace::swap_journals;
 pub use verify::VerifyReport;
 
 /// How a store is opened.
@@ -148,6 +150,7 @@ struct Shared {
     /// Held while the index is brought forward or emptied: a commit in between would claim what was emptied.
     index_turn: Mutex<()>,
     rebuild: AtomicBool,
+    replacement: Mutex<Option<replace::Replacement>>,
     stop: AtomicBool,
 }
 
@@ -319,6 +322,7 @@ impl Store {
             to_index: Signal::default(),
             index_turn: Mutex::default(),
             rebuild: AtomicBool::new(false),
+            replacement: Mutex::default(),
             stop: AtomicBool::new(false),
         });
         for (feed, head) in heads {

@@ -376,6 +376,12 @@ impl Receiver {
     }
 }
 
+/// How a person ends a freeze.
+const WAY_OUT_ZH: &str = "在该节点运行 liandong-node rejoin --reason restored|cloned|replaced，\
+    先看方案，再加 --yes 执行；内容不会丢失";
+const WAY_OUT_EN: &str = "run `liandong-node rejoin --reason restored|cloned|replaced` at the node, \
+    read the plan, then add --yes; nothing is lost";
+
 fn explain(verdict: Verdict, hello: &Hello, mirror: Head) -> String {
     let node = hello.head;
     match verdict {
@@ -384,14 +390,14 @@ fn explain(verdict: Verdict, hello: &Hello, mirror: Head) -> String {
             format!("中心在 {mirror}，请续传 / the hub is at {mirror}; go on from there")
         }
         Verdict::Rollback => format!(
-            "节点在 {node}，落后于中心已确认的 {mirror}：节点可能从旧备份恢复。已冻结，等待人工确认 / \
+            "节点在 {node}，落后于中心已确认的 {mirror}：节点可能从旧备份恢复。已冻结，等待人工确认：{WAY_OUT_ZH} / \
              the node is at {node}, behind what the hub has acknowledged ({mirror}): \
-             restored from an old backup? Frozen until a person decides"
+             restored from an old backup? Frozen until a person decides: {WAY_OUT_EN}"
         ),
         Verdict::Fork => format!(
-            "节点 {node} 与中心 {mirror} 已分叉：节点可能被克隆或恢复后又写入。已冻结，等待人工确认 / \
+            "节点 {node} 与中心 {mirror} 已分叉：节点可能被克隆或恢复后又写入。已冻结，等待人工确认：{WAY_OUT_ZH} / \
              node {node} and hub {mirror} have diverged: cloned, or restored and written to? \
-             Frozen until a person decides"
+             Frozen until a person decides: {WAY_OUT_EN}"
         ),
         Verdict::UpgradeRequired => format!(
             "协议版本不兼容：中心支持 {PROTOCOL_MIN}–{PROTOCOL}，节点 {}–{}，请升级 / no protocol version in common; upgrade",

@@ -73,6 +73,11 @@ impl Keys {
         spans.find(|span| span.id == id && (span.from_seq..=span.until_seq).contains(&seq))
     }
 
+    /// A key of the feed, wherever it was good.
+    pub(super) fn known(&self, id: KeyId) -> Option<&VerifyingKey> {
+        self.0.iter().find(|span| span.id == id).map(|span| &span.key)
+    }
+
     /// The key that signs what is written next.
     pub fn current(&self) -> Option<KeyId> {
         self.0.iter().find(|span| span.until_seq == u64::MAX).map(|span| span.id)

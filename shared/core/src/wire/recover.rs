@@ -6,6 +6,7 @@ use super::{WireFault, bytes, cursor, explain, fault, hash, read_cursor};
 use crate::{
     id::{FeedId, Head, InstanceId},
     limit,
+    op::SignedOp,
 };
 
 /// What a person at the node decided about a feed that was rolled back or forked.
@@ -17,7 +18,7 @@ pub struct Rejoin {
     pub abandoned: Head,
     /// The mirror's head, which it adopted.
     pub adopt: Head,
-    /// `restored`, `cloned` or `replaced`.
+    /// Name of a [`crate::rejoin::Reason`].
     pub reason: String,
     /// Who decided.
     pub operator: String,
@@ -114,6 +115,81 @@ pub fn read_probes(wire: &pb::AncestorRequest) -> Result<(FeedId, Vec<Head>), Wi
         .map(|probe| Ok(Head { seq: probe.seq, hash: hash(&probe.op_hash)? }))
         .collect::<Result<_, WireFault>>()?;
     Ok((feed, probes))
+}
+
+/// The hub's answer to probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ancestor {
+    /// The highest probe that is on the mirror.
+    pub common: Head,
+    /// Durable head of the mirror.
+    pub mirror: Head,
+    /// The feed's incarnation as the hub knows it.
+    pub incarnation: u32,
+}
+
+impl Ancestor {
+    /// The wire form for a feed.
+    pub fn write(&self, feed: FeedId) -> pb::AncestorReply {
+        pb::AncestorReply {
+            ancestor: Some(cursor(feed, self.common)),
+            mirror_head: Some(cursor(feed, self.mirror)),
+            incarnation: self.incarnation,
+        }
+    }
+}
+
+impl TryFrom<&pb::AncestorReply> for Ancestor {
+    type Error = WireFault;
+
+    fn try_from(wire: &pb::AncestorReply) -> Result<Self, WireFault> {
+        let (_, common) = read_cursor(wire.ancestor.as_ref())?;
+        let (_, mirror) = read_cursor(wire.mirror_head.as_ref())?;
+        Ok(Self { common, mirror, incarnation: wire.incarnation })
+    }
+}
+
+/// Part of a tail that a node is about to give up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// The feed.
+    pub feed: FeedId,
+    /// The last op that is on the mirror too.
+    pub ancestor: Head,
+    /// The last op of the tail.
+    pub abandoned: Head,
+    /// The next ops of the tail, in order.
+    pub ops: Vec<SignedOp>,
+    /// Nothing comes after these.
+    pub end: bool,
+}
+
+impl From<Evidence> for pb::ForkEvidence {
+    fn from(evidence: Evidence) -> Self {
+        Self {
+            ancestor: Some(cursor(evidence.feed, evidence.ancestor)),
+            ops: evidence.ops.into_iter().map(Into::into).collect(),
+            end: evidence.end,
+            abandoned: Some(cursor(evidence.feed, evidence.abandoned)),
+        }
+    }
+}
+
+impl TryFrom<pb::ForkEvidence> for Evidence {
+    type Error = WireFault;
+
+    fn try_from(wire: pb::ForkEvidence) -> Result<Self, WireFault> {
+        let (feed, ancestor) = read_cursor(wire.ancestor.as_ref())?;
+        let (same, abandoned) = read_cursor(wire.abandoned.as_ref())?;
+        if same != feed {
+            return Err(fault("the two positions are of different feeds"));
+        }
+        if wire.ops.len() > limit::BATCH_OPS_MAX {
+            return Err(fault("too many ops in one message"));
+        }
+        let ops = wire.ops.into_iter().map(Into::into).collect();
+        Ok(Self { feed, ancestor, abandoned, ops, end: wire.end })
+    }
 }
 
 /// A position as it stands in replies.

@@ -16,7 +16,7 @@ use liandong_core::{
     record::{Record, Visibility},
 };
 
-use super::{Job, Shared, fold_city};
+use super::{Job, Shared, fold_city, replace};
 use crate::{
     error::StoreError,
     projector::{Journals as _, Projection},
@@ -115,6 +115,10 @@ fn project(shared: &Shared) {
     loop {
         if shared.stop.load(Ordering::Acquire) {
             return;
+        }
+        let replacement = shared.replacement.lock().take();
+        if let Some(replacement) = replacement {
+            replace::replace(shared, replacement);
         }
         let moved = match project_once(shared) {
             Ok(moved) => moved,
@@ -245,7 +249,7 @@ fn rebuild(shared: &Shared) -> bool {
     }
 }
 
-fn publish_applied(shared: &Shared, feed: FeedId) {
+pub(super) fn publish_applied(shared: &Shared, feed: FeedId) {
     let (mark, root) = {
         let mut projection = shared.projection.lock();
         (projection.mark(feed), projection.root(feed))
