@@ -1,6 +1,7 @@
 //! What the benchmarks measure, and how figures are summed up.
 
 pub mod append;
+pub mod backlog;
 pub mod replicate;
 pub mod search;
 

@@ -52,6 +52,8 @@ pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const FOLD_OPS_MAX: usize = 100;
 /// Ops indexed between two commits of the search index.
 pub const INDEX_OPS_MAX: usize = 4_000;
+/// The same while a feed that keeps up waits for its turn.
+pub const INDEX_OPS_LIVE: usize = 500;
 /// Records on one page of a list.
 pub const PAGE_RECORDS_MAX: usize = 1_000;
 /// Hits on one page of a search.

@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
-use liandong_node::{command::Command, import::plan::Report};
-use liandong_pilot::{city::City, generate, report::Snapshot};
-use liandong_server::{admin, site::Status};
+use liandong_core::id::RecordId;
+use liandong_node::{command::Command, edit::Edited, import::plan::Report};
+use liandong_pilot::{
+    city::{City, Node},
+    generate,
+    report::Snapshot,
+};
+use liandong_server::{admin, command::read, site::Status};
 use serde_json::{Value, json};
 
 use super::{Failed, Watch, per_second, percentiles};
 
 /// No sync may take longer.
 const LONGEST: Duration = Duration::from_mins(15);
+/// No single change may take longer to be seen.
+const LONGEST_LOOK: Duration = Duration::from_mins(2);
 /// Between two looks at the hub.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -32,7 +39,7 @@ pub struct Size {
 }
 
 /// Memory high-water mark of a process, mebibytes.
-fn peak_mib(pid: Option<u32>) -> Option<u64> {
+pub(super) fn peak_mib(pid: Option<u32>) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", pid?)).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
@@ -163,28 +170,48 @@ async fn edits(size: &Size, city: &City) -> Result<Value, Failed> {
     let mut times = Vec::new();
     for number in 0..size.edits {
         let node = &city.nodes[number % city.nodes.len()];
-        let word = format!("zq{number:06}");
-        let content = json!({
-            "信息资源名称": format!("新增目录{word}"),
-            "信息资源提供方": format!("{}政务数据中心", node.district.name),
-            "信息资源摘要": "用于测量从区级编辑到全市检索可见的时间",
-            "开放类型": "公开",
-        });
-        let put = Command::Put { id: None, content, expected: None };
-        let watch = Watch::start();
-        admin::call(&node.member.dir, &put, |_| {}).await?;
-        let url = format!("{}/api/v1/search?q={word}", city.hub.http);
-        loop {
-            let answer: Value = client.get(&url).send().await?.json().await?;
-            if answer["total"] == 1 {
-                break;
-            }
-            if watch.elapsed() > Duration::from_secs(30) {
-                return Err(format!("edit {number} is not visible: {answer}").into());
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        times.push(watch.elapsed());
+        times.push(edit(&client, city, node, &format!("zq{number:06}")).await?.0);
     }
     Ok(percentiles(times))
+}
+
+/// A new record with a word of its own at a node: the time until the hub's search finds it, and its id.
+pub(super) async fn edit(
+    client: &reqwest::Client,
+    city: &City,
+    node: &Node,
+    word: &str,
+) -> Result<(Duration, RecordId), Failed> {
+    let content = json!({
+        "信息资源名称": format!("新增目录{word}"),
+        "信息资源提供方": format!("{}政务数据中心", node.district.name),
+        "信息资源摘要": "用于测量从区级编辑到全市检索可见的时间",
+        "开放类型": "公开",
+    });
+    let put = Command::Put { id: None, content, expected: None };
+    let watch = Watch::start();
+    let edited: Edited = read(admin::call(&node.member.dir, &put, |_| {}).await?)?;
+    found(client, city, word, 1).await?;
+    Ok((watch.elapsed(), edited.id))
+}
+
+/// Waits until the hub's search finds a word so many times.
+pub(super) async fn found(
+    client: &reqwest::Client,
+    city: &City,
+    word: &str,
+    times: u64,
+) -> Result<(), Failed> {
+    let url = format!("{}/api/v1/search?q={word}", city.hub.http);
+    let watch = Watch::start();
+    loop {
+        let answer: Value = client.get(&url).send().await?.json().await?;
+        if answer["total"] == times {
+            return Ok(());
+        }
+        if watch.elapsed() > LONGEST_LOOK {
+            return Err(format!("{word} is not found {times} times: {answer}").into());
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }

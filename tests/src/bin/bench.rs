@@ -1,12 +1,12 @@
 //! Benchmarks that print JSON. The program is also the hub and the nodes that it measures.
 //!
-//! `cargo run --release -p liandong-tests --bin bench -- replicate|search|append --json`
+//! `cargo run --release -p liandong-tests --bin bench -- replicate|backlog|search|append --json`
 
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use liandong_server::output::{Exit, Failure, Output};
-use liandong_tests::bench::{append, replicate, search};
+use liandong_tests::bench::{append, backlog, replicate, search};
 
 /// 联动基准测试 / Benchmarks of Liandong.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ struct Args {
 enum What {
     /// 首次同步与编辑可见时间 / First sync of a city, and time from edit to search
     Replicate(replicate::Size),
+    /// 长期离线的区带着大量修改回来 / A district comes back with very many edits
+    Backlog(backlog::Size),
     /// 检索延迟 / Latency of searches
     Search(search::Size),
     /// 日志追加 / Durable appends
@@ -44,6 +46,7 @@ fn run(args: Args) -> ExitCode {
     let output = Output::new(true);
     let result = match args.what {
         What::Replicate(size) => replicate::run(&size),
+        What::Backlog(size) => backlog::run(&size),
         What::Search(size) => search::run(&size),
         What::Append(size) => append::run(&size),
     };

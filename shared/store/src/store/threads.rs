@@ -16,7 +16,7 @@ use liandong_core::{
     record::{Record, Visibility},
 };
 
-use super::{Job, Shared, fold_city, replace};
+use super::{FeedProgress, Job, Shared, fold_city, replace};
 use crate::{
     error::StoreError,
     projector::{Journals as _, Projection},
@@ -296,13 +296,19 @@ fn waiting(shared: &Shared) -> u64 {
     shared.progress.read().values().map(|p| p.applied.seq.saturating_sub(p.indexed.seq)).sum()
 }
 
+/// Whether a feed that keeps up has something to be indexed: it does not wait for one that catches up.
+fn live_waits(shared: &Shared) -> bool {
+    let lag = |p: &FeedProgress| p.applied.seq.saturating_sub(p.indexed.seq);
+    shared.progress.read().values().any(|p| (1..=GATHER_ABOVE_OPS).contains(&lag(p)))
+}
+
 fn gather(shared: &Shared) {
     let mut set = shared.to_index.set.lock();
     let full = limit::INDEX_OPS_MAX as u64;
     let until = Duration::from_millis(GATHER_MS);
     shared.to_index.changed.wait_while_for(
         &mut set,
-        |_| waiting(shared) < full && !shared.stop.load(Ordering::Acquire),
+        |_| waiting(shared) < full && !live_waits(shared) && !shared.stop.load(Ordering::Acquire),
         until,
     );
 }
@@ -311,8 +317,12 @@ fn gather(shared: &Shared) {
 fn index_once(shared: &Shared) -> Result<bool, StoreError> {
     let _turn = shared.index_turn.lock();
     let mut feeds = BTreeMap::new();
-    let mut room = limit::INDEX_OPS_MAX;
-    let progress = shared.progress.read().clone();
+    let live = live_waits(shared);
+    let mut room = if live { limit::INDEX_OPS_LIVE } else { limit::INDEX_OPS_MAX };
+    let mut progress: Vec<_> =
+        shared.progress.read().iter().map(|(feed, at)| (*feed, *at)).collect();
+    // Whoever is least behind comes first.
+    progress.sort_by_key(|(_, at)| at.applied.seq.saturating_sub(at.indexed.seq));
     for (feed, progress) in progress {
         let mut at = shared.index.applied(feed);
         while at.seq < progress.applied.seq && room > 0 {
