@@ -162,6 +162,7 @@ impl App {
             hub_feed: Some(author.feed()),
             city_view: true,
             watch: Some(clock::now_ms),
+            city_log: Some(keys::new_ulid().to_bytes()),
             ..Options::new(dir.join(DATA_DIR))
         };
         let store = Store::open(options)?;

@@ -21,6 +21,8 @@ pub struct Config {
     pub grpc: Grpc,
     /// `[certificates]`
     pub certificates: Certificates,
+    /// `[follow]`
+    pub follow: Follow,
     /// `[view]`
     pub view: View,
     /// `[log]`
@@ -55,6 +57,23 @@ impl Default for Certificates {
     }
 }
 
+/// `[follow]`: the city's catalogue on its way down to the districts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Follow {
+    /// Pause between two signed checkpoints when nothing changes, seconds. 1 to 3600.
+    pub checkpoint_secs: u64,
+    /// How long a checkpoint is good; after that a district's replica says that it is stale, seconds. More than
+    /// `checkpoint_secs`, at most 86400.
+    pub expires_secs: u64,
+}
+
+impl Default for Follow {
+    fn default() -> Self {
+        Self { checkpoint_secs: limit::CHECKPOINT_SECS, expires_secs: 3 * limit::CHECKPOINT_SECS }
+    }
+}
+
 impl Config {
     /// Reads the file in `dir`, overlaid by the environment and by flags.
     ///
@@ -67,6 +86,10 @@ impl Config {
         config.log.validate()?;
         let ttl = config.certificates.ttl_secs;
         in_range((10..=31_536_000).contains(&ttl), "certificates.ttl_secs", &ttl, "10..=31536000")?;
+        let Follow { checkpoint_secs: pause, expires_secs: good } = config.follow;
+        in_range((1..=3600).contains(&pause), "follow.checkpoint_secs", &pause, "1..=3600")?;
+        let allowed = format!("{}..=86400", pause + 1);
+        in_range((pause + 1..=86_400).contains(&good), "follow.expires_secs", &good, &allowed)?;
         Ok(config)
     }
 }

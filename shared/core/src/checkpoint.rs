@@ -1,6 +1,7 @@
 //! The hub's signed statement of what an audience's replica of the city holds, and until when it may be called current.
 
 use liandong_proto::sync as pb;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{FeedId, Hash, Head},
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// A checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The hub's run that `city_seq` counts in.
     pub epoch: [u8; 16],

@@ -27,7 +27,7 @@ pub use curation::{
 };
 pub use gate::{Gate, GateKind, GateRelease, Gates, Inspector, Thresholds};
 pub use rejoin::{FeedRejoin, Forked, forked_id};
-pub use row::{CityRow, CityStatus, row};
+pub use row::{CityRow, CityStatus, Scope, row};
 
 use crate::{
     directory::{Directory, Standing, Unreadable},
@@ -179,6 +179,10 @@ impl City {
     /// `Unreadable` when a payload of a known type is not what the type says; the op is skipped.
     pub fn apply(&mut self, op: &Op) -> Result<(), Unreadable> {
         self.head = op.head();
+        // What is said of a record that this mirror may not see has no bearing here.
+        if op.signed.withheld {
+            return Ok(());
+        }
         if let Ok(Caused { cause: Some(cause) }) = serde_json::from_slice(&op.signed.payload) {
             self.attended.insert(cause);
         }

@@ -50,6 +50,23 @@ impl Digest {
         self.hashes[bucket] = None;
     }
 
+    /// Takes a record out.
+    pub fn remove(&mut self, id: RecordId) {
+        let bucket = bucket_of(id);
+        self.buckets[bucket].remove(&id);
+        self.hashes[bucket] = None;
+    }
+
+    /// The leaf of a record.
+    pub fn get(&self, id: RecordId) -> Option<Hash> {
+        self.buckets[bucket_of(id)].get(&id).copied()
+    }
+
+    /// The leaves of a bucket in the order of the ids; none beyond the last bucket.
+    pub fn leaves(&self, bucket: usize) -> impl Iterator<Item = (RecordId, Hash)> {
+        self.buckets.get(bucket).into_iter().flatten().map(|(id, leaf)| (*id, *leaf))
+    }
+
     /// Records in the digest, withdrawn ones included.
     pub fn len(&self) -> usize {
         self.buckets.iter().map(BTreeMap::len).sum()
@@ -62,13 +79,43 @@ impl Digest {
 
     /// The root; only buckets that changed since the last call are hashed again.
     pub fn root(&mut self) -> Hash {
-        let Self { buckets, hashes } = self;
-        root_of(
-            buckets
-                .iter()
-                .zip(hashes.iter_mut())
-                .map(|(leaves, cached)| *cached.get_or_insert_with(|| hash_of(leaves.values()))),
-        )
+        root_of((0..BUCKETS).map(|bucket| self.bucket_hash(bucket)))
+    }
+
+    fn bucket_hash(&mut self, bucket: usize) -> Hash {
+        let leaves = &self.buckets[bucket];
+        *self.hashes[bucket].get_or_insert_with(|| hash_of(leaves.values()))
+    }
+
+    /// Hashes of the buckets over these records and a few others that are not among them. Costs little more than the
+    /// buckets of the few.
+    pub fn buckets_with(&mut self, few: &Self) -> Vec<Hash> {
+        let buckets = 0..BUCKETS;
+        buckets
+            .map(|bucket| {
+                if few.buckets[bucket].is_empty() {
+                    return self.bucket_hash(bucket);
+                }
+                let mut joint = self.buckets[bucket].clone();
+                joint.extend(&few.buckets[bucket]);
+                hash_of(joint.values())
+            })
+            .collect()
+    }
+
+    /// The root over bucket hashes.
+    pub fn root_over(buckets: &[Hash]) -> Hash {
+        root_of(buckets.iter().copied())
+    }
+
+    /// The hash of a bucket with these leaves, given in the order of their ids.
+    pub fn bucket_over(leaves: &[(RecordId, Hash)]) -> Hash {
+        hash_of(leaves.iter().map(|(_, leaf)| leaf))
+    }
+
+    /// The bucket that a record's leaf is in.
+    pub fn bucket_of(id: RecordId) -> usize {
+        bucket_of(id)
     }
 
     /// The root over the records of several feeds, given in the order of their feed ids.
@@ -122,6 +169,37 @@ mod tests {
                 feeds[usize::from(feed)].set(record(feed, ulid), Hash::new(leaf));
             }
             prop_assert_eq!(all.root(), Digest::union_root(&feeds.iter()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_few_leaves_laid_over_many_have_the_root_of_all_together(
+            many in prop::collection::btree_map((0_u8..3, 0_u128..600), any::<[u8; 32]>(), 0..60),
+            few in prop::collection::btree_map((3_u8..5, 0_u128..600), any::<[u8; 32]>(), 0..9),
+            removed in prop::collection::vec((0_u8..3, 0_u128..600), 0..9),
+        ) {
+            let (mut all, mut base, mut rest) = <(Digest, Digest, Digest)>::default();
+            for ((feed, ulid), leaf) in &many {
+                base.set(record(*feed, *ulid), Hash::new(*leaf));
+                if !removed.contains(&(*feed, *ulid)) {
+                    all.set(record(*feed, *ulid), Hash::new(*leaf));
+                }
+            }
+            let _cached = base.root();
+            for (feed, ulid) in removed {
+                base.remove(record(feed, ulid));
+            }
+            for ((feed, ulid), leaf) in few {
+                all.set(record(feed, ulid), Hash::new(leaf));
+                rest.set(record(feed, ulid), Hash::new(leaf));
+            }
+            let buckets = base.buckets_with(&rest);
+            prop_assert_eq!(all.root(), Digest::root_over(&buckets));
+            for (bucket, hash) in buckets.iter().enumerate() {
+                let leaves: Vec<_> = all.leaves(bucket).collect();
+                prop_assert_eq!(*hash, Digest::bucket_over(&leaves));
+            }
         }
     }
 

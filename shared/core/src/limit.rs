@@ -82,6 +82,20 @@ pub const MASS_WINDOW_MS: i64 = 24 * 3600 * 1000;
 pub const CLOCK_JUMP_MS: i64 = 24 * 3600 * 1000;
 /// Records named in a held change; the rest is counted.
 pub const GATE_SAMPLE_MAX: usize = 50;
+/// Pause between two checkpoints of the city when nothing else is said, seconds.
+pub const CHECKPOINT_SECS: u64 = 300;
+/// Quiet after a change before the next checkpoint, milliseconds.
+pub const CHECKPOINT_QUIET_MS: u64 = 1_000;
+/// Rows of the city that a follower's stream reads at a time.
+pub const FOLLOW_RECORDS: usize = 64;
+/// Leaves in one answer to an audit; a bucket is always whole.
+pub const LEAVES_MAX: usize = 32_768;
+/// Buckets whose leaves a node asks for at a time.
+pub const AUDIT_BUCKETS: usize = 16;
+/// Rows that a replica takes in one write.
+pub const REPLICA_ROWS_MAX: usize = 1_000;
+/// How long a replica gathers rows for one write, milliseconds.
+pub const REPLICA_GATHER_MS: u64 = 200;
 /// Share of the rows of a full list that may vanish without a person's word, percent.
 pub const DELETE_SHARE_MAX_PERCENT: usize = 10;
 /// Number of rows of a full list that may vanish without a person's word.
@@ -100,4 +114,5 @@ pub const DUPLICATE_CANDIDATES_MAX: usize = 64;
 const _: () = assert!(OP_BYTES_MAX <= BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX + OP_BYTES_MAX <= MESSAGE_BYTES_MAX / 2);
 const _: () = assert!(BATCH_BYTES_MAX as u64 <= SEGMENT_BYTES_MAX);
+const _: () = assert!(LEAVES_MAX * 80 <= MESSAGE_BYTES_MAX);
 const _: () = assert!(OUTCOMES_MAX * 512 <= MESSAGE_BYTES_MAX);

@@ -5,6 +5,7 @@
 //! read the journal from their own watermark on, so nothing queues up in memory and a projection can be deleted at any
 //! time.
 
+mod city_log;
 pub mod disk;
 mod error;
 mod index;
@@ -15,9 +16,12 @@ mod query;
 mod store;
 mod view;
 
+pub use city_log::{CityDigest, Epoch};
 pub use error::StoreError;
 pub use index::{Answer, Hit};
 pub use own::{OwnFeed, Turn, WriteError};
 pub use query::{Entry, Filter, Query};
-pub use store::{Appended, FeedProgress, Options, Progress, Store, VerifyReport, swap_journals};
+pub use store::{
+    Appended, CityPage, FeedProgress, Options, Progress, Store, VerifyReport, swap_journals,
+};
 pub use view::EngineKind;

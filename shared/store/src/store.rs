@@ -1,5 +1,6 @@
 //! The store of one process: journals, view and index with their threads.
 
+mod city;
 mod read;
 mod replace;
 mod threads;
@@ -26,6 +27,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
 use crate::{
+    city_log::{CityLog, Epoch},
     disk::{Disk, RealDisk},
     error::StoreError,
     index::Index,
@@ -35,6 +37,7 @@ use crate::{
 };
 
 pub use replace::swap_journals;
+pub use city::CityPage;
 pub use verify::VerifyReport;
 
 /// How a store is opened.
@@ -55,6 +58,8 @@ pub struct Options {
     pub city_view: bool,
     /// Whether mass changes are held back until a person agreed; the clock gives milliseconds since 1970.
     pub watch: Option<fn() -> i64>,
+    /// Given at the hub: the log of the city's changes is kept, under this name of the run.
+    pub city_log: Option<Epoch>,
     /// Disk under the journals.
     pub disk: Arc<dyn Disk>,
 }
@@ -70,6 +75,7 @@ impl Options {
             hub_feed: None,
             city_view: false,
             watch: None,
+            city_log: None,
             disk: Arc::new(RealDisk),
         }
     }
@@ -137,6 +143,10 @@ struct Shared {
     progress: RwLock<Progress>,
     changed: watch::Sender<u64>,
     city: watch::Sender<Arc<City>>,
+    /// What changed in the city, once it is filled.
+    city_log: Mutex<Option<CityLog>>,
+    /// Newest position of that log.
+    city_newest: watch::Sender<Option<u64>>,
     /// Records that are hidden before the turn of the op that withdraws them, with that op's place.
     hidden: RwLock<BTreeMap<RecordId, Cause>>,
     /// Mass changes that were found and are in no op of the hub yet.
@@ -224,6 +234,9 @@ impl Shared {
         self.hidden.write().insert(id, Cause { feed: op.feed, seq: op.seq });
         self.touched.lock().insert(id);
         self.to_index.set();
+        if let Err(error) = self.note([id]) {
+            tracing::error!(%error, %id, "a record that is hidden early stays in the city's log");
+        }
     }
 
     /// Empties the index; the indexer fills it again from the journals.
@@ -314,6 +327,8 @@ impl Store {
             progress: RwLock::default(),
             changed: watch::Sender::new(0),
             city: watch::Sender::new(Arc::new(city)),
+            city_log: Mutex::default(),
+            city_newest: watch::Sender::new(None),
             hidden: RwLock::default(),
             found: RwLock::default(),
             looked: Mutex::default(),

@@ -49,6 +49,47 @@ impl CityRow {
     }
 }
 
+/// The nodes that see a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    Everyone,
+    /// The one that may write it.
+    Only(FeedId),
+}
+
+impl Scope {
+    /// The nodes that see a record in this state.
+    pub fn of(city: &City, id: RecordId, state: &RecordState) -> Self {
+        match state.visibility {
+            Visibility::Public | Visibility::Shared => Self::Everyone,
+            Visibility::Restricted => Self::Only(city.owner(id)),
+        }
+    }
+
+    /// Whether a node is among them.
+    pub fn covers(self, audience: FeedId) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Only(feed) => feed == audience,
+        }
+    }
+
+    /// At least the nodes of both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        if self == other { self } else { Self::Everyone }
+    }
+}
+
+impl CityRow {
+    /// A record that a decision of the hub hides.
+    pub const fn held(authority: FeedId) -> Self {
+        let (core, overlay) = (Hash::ZERO, Hash::ZERO);
+        Self { status: CityStatus::Held, core, overlay, authority }
+    }
+}
+
 /// What an audience sees of a record; nothing when it may not see it. The audience is a district's feed, or none for
 /// the public.
 pub fn row(
@@ -67,8 +108,7 @@ pub fn row(
         return None;
     }
     if city.hides(id) {
-        let (core, overlay) = (Hash::ZERO, Hash::ZERO);
-        return Some(CityRow { status: CityStatus::Held, core, overlay, authority });
+        return Some(CityRow::held(authority));
     }
     let overlay = city.curation.overlays.get(&id).map_or(Hash::ZERO, |overlaid| overlaid.op_hash);
     let status = match state.status {

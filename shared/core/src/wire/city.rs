@@ -1,11 +1,12 @@
 //! Messages of the city feed: events to a follower, audits, single records.
 
 use liandong_proto::sync as pb;
+use prost::Message as _;
 
 use super::{WireFault, bytes, fault, hash, read_batch, write_batch};
 use crate::{
     checkpoint::Checkpoint,
-    city::CityStatus,
+    city::{CityRow, CityStatus},
     id::{FeedId, Hash, Head, RecordId},
     limit,
     op::{Author, SignedOp},
@@ -26,6 +27,37 @@ pub struct CityRecord {
     pub overlay: Option<SignedOp>,
     /// The feed that may write it.
     pub authority: FeedId,
+}
+
+impl CityRecord {
+    /// A record that the audience does not see any more.
+    pub const fn gone(city_seq: u64, id: RecordId, authority: FeedId) -> Self {
+        Self { city_seq, id, status: None, core: None, overlay: None, authority }
+    }
+
+    /// What its leaf in the digest is made of; none when it is gone.
+    pub fn row(&self) -> Option<CityRow> {
+        let hash = |op: &Option<SignedOp>| op.as_ref().map_or(Hash::ZERO, SignedOp::hash);
+        Some(CityRow {
+            status: self.status?,
+            core: hash(&self.core),
+            overlay: hash(&self.overlay),
+            authority: self.authority,
+        })
+    }
+
+    /// The bytes under which a replica keeps it.
+    pub fn into_bytes(self) -> Vec<u8> {
+        pb::CityRecord::from(self).encode_to_vec()
+    }
+
+    /// Reads [`Self::into_bytes`].
+    ///
+    /// # Errors
+    /// `WireFault` when the bytes are something else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireFault> {
+        pb::CityRecord::decode(bytes).map_err(|error| fault(error.to_string()))?.try_into()
+    }
 }
 
 /// Where a follower stands.

@@ -112,6 +112,10 @@ fn write_job(shared: &Shared, job: &Job) -> Result<Head, StoreError> {
 
 fn project(shared: &Shared) {
     let mut since_check = 0;
+    if let Err(error) = shared.fill_city_log() {
+        tracing::error!(%error, "the city's log cannot be filled from the view, which is built again");
+        shared.rebuild.store(true, Ordering::Release);
+    }
     loop {
         if shared.stop.load(Ordering::Acquire) {
             return;
@@ -152,7 +156,7 @@ fn project_once(shared: &Shared) -> Result<u64, StoreError> {
         if shared.options.hub_feed == Some(feed) {
             continue;
         }
-        let folded = {
+        let (folded, changed) = {
             let mut projection = shared.projection.lock();
             if projection.outdated(feed, &shared.terms(feed).rules) {
                 tracing::info!(%feed, "the hub changed what holds for a feed; it is folded again");
@@ -169,10 +173,12 @@ fn project_once(shared: &Shared) -> Result<u64, StoreError> {
                 tracing::warn!(%feed, kind = ?gate.kind, count = gate.count, "a mass change waits for a person");
                 shared.found.write().insert(feed, gate);
             }
-            projection.mark(feed).head.seq - before
+            (projection.mark(feed).head.seq - before, stepped.changed)
         };
         moved += folded;
         publish_applied(shared, feed);
+        shared.note(changed)?;
+        shared.note_shown_again(feed)?;
     }
     if moved > 0 {
         shared.to_index.set();
@@ -183,10 +189,10 @@ fn project_once(shared: &Shared) -> Result<u64, StoreError> {
 /// Folds what is new in the hub's own feed, before any feed that it says something of.
 fn project_city(shared: &Shared) -> Result<u64, StoreError> {
     let Some(hub) = shared.options.hub_feed else { return Ok(0) };
-    let mut city = City::clone(&shared.city.borrow());
-    let before = city.head.seq;
+    let before = Arc::clone(&shared.city.borrow());
+    let mut city = City::clone(&before);
     let folded = shared.with(hub, |journal| {
-        if journal.head().seq == before { Ok(false) } else { fold_city(journal, &mut city) }
+        if journal.head().seq == before.head.seq { Ok(false) } else { fold_city(journal, &mut city) }
     });
     if !folded.transpose()?.unwrap_or(false) {
         return Ok(0);
@@ -197,7 +203,8 @@ fn project_city(shared: &Shared) -> Result<u64, StoreError> {
     });
     shared.city.send_replace(Arc::new(city));
     shared.publish(hub, |progress| progress.applied = head);
-    Ok(head.seq - before)
+    shared.note_city(hub, &before)?;
+    Ok(head.seq - before.head.seq)
 }
 
 /// What is held back is shown as it was, but a withdrawal from the public is obeyed at once: every narrowing of who may
@@ -239,6 +246,9 @@ fn rebuild(shared: &Shared) -> bool {
                 publish_applied(shared, feed);
             }
             shared.to_index.set();
+            if let Err(error) = shared.note_everything() {
+                tracing::error!(%error, "the city's log does not follow the view");
+            }
             tracing::info!("the view was built again");
             true
         }
