@@ -15,14 +15,19 @@ use liandong_server::{
     output::{Exit, Explain, Failure},
     tls::{ClientTls, ConnectError, ServerTls, TlsError},
 };
-use liandong_store::{EngineKind, Options, OwnFeed, Store, StoreError, WriteError};
+use liandong_store::{
+    EngineKind, Options, OwnFeed, Replica, ReplicaOptions, Store, StoreError, WriteError,
+};
+use parking_lot::Mutex;
 
-use crate::{config::Config, import::ReadError, link::SharedLink};
+use crate::{config::Config, follow::Following, import::ReadError, link::SharedLink};
 
 /// Below the node's directory: keys and certificate.
 pub const KEYS_DIR: &str = "keys";
 /// Below the node's directory: journal, view and index.
 pub const DATA_DIR: &str = "data";
+/// Below the data directory: the replica of the city.
+pub const REPLICA_DIR: &str = "replica";
 /// In the keys directory: the TLS key and its certificate, one file so that a crash never leaves one without the other.
 pub const TLS_FILE: &str = "tls.pem";
 
@@ -111,6 +116,8 @@ pub struct App {
     pub(crate) dir: PathBuf,
     pub(crate) config: Config,
     pub(crate) store: Store,
+    pub(crate) replica: Replica,
+    pub(crate) following: Mutex<Following>,
     pub(crate) own: OwnFeed,
     pub(crate) mapping: Mapping,
     pub(crate) link: SharedLink,
@@ -142,12 +149,17 @@ impl App {
             path: dir.join(Anchor::FILE),
             what: "hub_feed".to_owned(),
         })?;
+        let engine = match config.view.engine {
+            Engine::Sled => EngineKind::Sled,
+            Engine::Redb => EngineKind::Redb,
+        };
+        let cache_bytes = u64::from(config.view.cache_mib) * 1024 * 1024;
+        let replica =
+            ReplicaOptions { dir: dir.join(DATA_DIR).join(REPLICA_DIR), engine, cache_bytes };
+        let replica = Replica::open(replica)?;
         let options = Options {
-            engine: match config.view.engine {
-                Engine::Sled => EngineKind::Sled,
-                Engine::Redb => EngineKind::Redb,
-            },
-            cache_bytes: u64::from(config.view.cache_mib) * 1024 * 1024,
+            engine,
+            cache_bytes,
             hub_feed: Some(hub_feed),
             ..Options::new(dir.join(DATA_DIR))
         };
@@ -167,6 +179,8 @@ impl App {
             dir: dir.to_owned(),
             config,
             store,
+            replica,
+            following: Mutex::default(),
             own,
             link,
             instance: identity.instance,

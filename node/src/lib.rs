@@ -4,11 +4,13 @@
 //! up when it is there again.
 
 pub mod app;
+pub mod city;
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod edit;
 pub mod export;
+mod follow;
 pub mod import;
 mod join;
 mod link;

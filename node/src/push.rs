@@ -29,16 +29,16 @@ const UP_MAX: usize = 4;
 
 /// Why a stream ended.
 #[derive(Debug)]
-struct Ended {
-    explain: String,
-    retry_after: Option<Duration>,
+pub(crate) struct Ended {
+    pub(crate) explain: String,
+    pub(crate) retry_after: Option<Duration>,
     /// A person must act; trying often makes no sense.
-    frozen: bool,
-    refused: bool,
+    pub(crate) frozen: bool,
+    pub(crate) refused: bool,
 }
 
 impl Ended {
-    fn dropped(explain: impl Into<String>) -> Self {
+    pub(crate) fn dropped(explain: impl Into<String>) -> Self {
         Self { explain: explain.into(), retry_after: None, frozen: false, refused: false }
     }
 }

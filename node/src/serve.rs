@@ -11,7 +11,7 @@ use liandong_server::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{app::App, command::Command, push, renew};
+use crate::{app::App, command::Command, follow, push, renew};
 
 /// How long open connections may take to end when the node stops.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -29,6 +29,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let pages = tokio::spawn(serve::http(http, Arc::clone(&site), stopped.clone()));
     let programs = tokio::spawn(serve_grpc(grpc, Arc::clone(&app), site, stopped.clone()));
     let link = tokio::spawn(push::run(Arc::clone(&app), stopped.clone()));
+    let city = tokio::spawn(follow::run(Arc::clone(&app), stopped.clone()));
     let renewal = tokio::spawn(renew::run(Arc::clone(&app)));
     let upkeep = tokio::spawn(telemetry::upkeep());
     let commands = {
@@ -47,7 +48,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     tracing::info!("the node is stopping");
     stop.send_replace(true);
     let drained = tokio::time::timeout(DRAIN, async {
-        let _ended = tokio::join!(pages, programs, link, commands);
+        let _ended = tokio::join!(pages, programs, link, city, commands);
     });
     if drained.await.is_err() {
         tracing::warn!("connections were still open at the end");

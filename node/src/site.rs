@@ -2,8 +2,7 @@
 
 use liandong_core::id::Hash;
 use liandong_server::site::{
-    CityStatus, DistrictView, FeedStatus, HubStatus, IndexStatus, Role, Site, State, Status,
-    ViewStatus,
+    DistrictView, FeedStatus, HubStatus, IndexStatus, Role, Site, State, Status, ViewStatus,
 };
 use liandong_store::Store;
 
@@ -57,14 +56,7 @@ impl Site for App {
                 certificate_expires: link.certificate_expires_ms,
                 quarantined: link.quarantined.len() as u64,
             }),
-            // The replica of the city comes with the downward stream; until then it is empty and says so.
-            city: Some(CityStatus {
-                seq: 0,
-                root: Hash::ZERO,
-                records: 0,
-                as_of: None,
-                complete: false,
-            }),
+            city: Some(self.city_status()),
         }
     }
 

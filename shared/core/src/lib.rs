@@ -23,5 +23,6 @@ pub mod op;
 pub mod receipt;
 pub mod record;
 pub mod rejoin;
+pub mod replica;
 pub mod validate;
 pub mod wire;

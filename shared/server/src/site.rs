@@ -239,4 +239,17 @@ pub struct CityStatus {
     pub as_of: Option<i64>,
     /// Whether the root equals the hub's signed one.
     pub complete: bool,
+    /// Whether the hub's word for it is missing or too old.
+    pub stale: bool,
+    /// Until when the hub's word holds.
+    pub expires: Option<i64>,
+    /// Position of the hub's own feed as it is mirrored here.
+    pub hub_seq: u64,
+    /// What the hub sent that was not believed.
+    pub refused: u64,
+    /// Rows received since the replica was begun.
+    pub received: u64,
+    /// Why it is not complete or not current, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<String>,
 }

@@ -13,6 +13,7 @@ pub mod journal;
 mod own;
 mod projector;
 mod query;
+mod replica;
 mod store;
 mod view;
 
@@ -21,6 +22,7 @@ pub use error::StoreError;
 pub use index::{Answer, Hit};
 pub use own::{OwnFeed, Turn, WriteError};
 pub use query::{Entry, Filter, Query};
+pub use replica::{Put, Replica, ReplicaOptions, ReplicaState};
 pub use store::{
     Appended, CityPage, FeedProgress, Options, Progress, Store, VerifyReport, swap_journals,
 };

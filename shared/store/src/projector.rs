@@ -83,12 +83,12 @@ pub(crate) trait Journals {
     fn terms(&self, feed: FeedId) -> Terms;
 }
 
-fn generation_dir(dir: &Path, generation: u64) -> PathBuf {
+pub(crate) fn generation_dir(dir: &Path, generation: u64) -> PathBuf {
     dir.join(format!("{generation:08}"))
 }
 
 /// Generations on disk, oldest first.
-fn generations(dir: &Path) -> Vec<u64> {
+pub(crate) fn generations(dir: &Path) -> Vec<u64> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let mut found: Vec<u64> =
         entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();

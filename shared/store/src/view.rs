@@ -36,10 +36,21 @@ pub(crate) enum Table {
     Letters,
     /// Feed → [`Watermark`].
     Feeds,
+    /// Record id → a row of the city, in a replica.
+    City,
+    /// One entry: where a replica stands.
+    Replica,
 }
 
-pub(crate) const TABLES: [Table; 5] =
-    [Table::Records, Table::Keys, Table::Outcomes, Table::Letters, Table::Feeds];
+pub(crate) const TABLES: [Table; 7] = [
+    Table::Records,
+    Table::Keys,
+    Table::Outcomes,
+    Table::Letters,
+    Table::Feeds,
+    Table::City,
+    Table::Replica,
+];
 
 impl Table {
     pub(crate) const fn name(self) -> &'static str {
@@ -49,6 +60,8 @@ impl Table {
             Self::Outcomes => "outcomes",
             Self::Letters => "letters",
             Self::Feeds => "feeds",
+            Self::City => "city",
+            Self::Replica => "replica",
         }
     }
 }
@@ -73,6 +86,8 @@ pub(crate) trait Engine: Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError>;
     fn commit(&self, writes: &Writes) -> Result<(), StoreError>;
+    /// Takes an entry out; it is no fault when there is none.
+    fn remove(&self, table: Table, key: &[u8]) -> Result<(), StoreError>;
     fn disk_bytes(&self) -> u64;
 }
 
@@ -155,6 +170,26 @@ impl View {
 
     pub(crate) fn commit(&self, writes: &Writes) -> Result<(), StoreError> {
         self.engine.commit(writes)
+    }
+
+    /// An entry of a replica.
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.engine.get(table, key)
+    }
+
+    /// Entries of a replica in the order of their keys.
+    pub(crate) fn page(
+        &self,
+        table: Table,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Pair>, StoreError> {
+        self.engine.scan(table, &[], after, limit)
+    }
+
+    /// Takes an entry of a replica out.
+    pub(crate) fn remove(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        self.engine.remove(table, key)
     }
 
     /// What a feed made of a record.
@@ -307,6 +342,10 @@ mod tests {
             assert_eq!(some.iter().map(|(_, v)| v[0]).collect::<Vec<_>>(), [11, 12, 13]);
             let rest = view.engine.scan(Table::Keys, &[1], Some(&key(14)), 100).unwrap();
             assert_eq!(rest.len(), 1, "a scan ends with its prefix");
+            view.remove(Table::Keys, &key(9)).unwrap();
+            view.remove(Table::Keys, &key(9)).unwrap();
+            assert_eq!(view.get(Table::Keys, &key(9)).unwrap(), None);
+            assert_eq!(view.page(Table::Keys, None, 100).unwrap().len(), 31);
         }
     }
 

@@ -18,6 +18,7 @@ mod held;
 mod import;
 mod refusal;
 mod renewal;
+mod replica;
 
 use liandong_tests::{City, Member, wait_until};
 use serde_json::Value;

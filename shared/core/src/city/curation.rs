@@ -74,6 +74,21 @@ pub struct Curated {
 }
 
 impl Overlaid {
+    /// Reads an `overlay.put.v1`.
+    ///
+    /// # Errors
+    /// `Unreadable` when the payload is no overlay.
+    pub fn of(op: &Op) -> Result<Self, Unreadable> {
+        Ok(Self {
+            overlay: read(op)?,
+            base: op.base,
+            seq: op.seq,
+            op_hash: op.hash,
+            actor: op.actor.clone(),
+            at_ms: op.claimed_at_ms,
+        })
+    }
+
     /// Whether the district changed the record after the curator saw it.
     pub fn stale(&self, core: Hash) -> bool {
         self.base.is_some_and(|base| base != core)
@@ -198,15 +213,7 @@ impl Curation {
     pub(super) fn apply(&mut self, op: &Op) -> Result<(), Unreadable> {
         match op.kind {
             OpType::OverlayPut => {
-                let overlaid = Overlaid {
-                    overlay: read(op)?,
-                    base: op.base,
-                    seq: op.seq,
-                    op_hash: op.hash,
-                    actor: op.actor.clone(),
-                    at_ms: op.claimed_at_ms,
-                };
-                self.overlays.insert(subject(op)?, overlaid);
+                self.overlays.insert(subject(op)?, Overlaid::of(op)?);
             }
             OpType::OverlayDrop => {
                 self.overlays.remove(&subject(op)?);

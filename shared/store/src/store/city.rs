@@ -112,9 +112,10 @@ impl Store {
     pub fn hub_op_for(&self, audience: FeedId, op: Op) -> Result<SignedOp, StoreError> {
         let seen = op.visibility != Visibility::Restricted
             || match RecordId::try_from(op.subject.as_ref()) {
-                Ok(id) => self.shared.shown(&self.city(), id)?.is_some_and(|(scope, _)| {
-                    scope.covers(audience)
-                }),
+                Ok(id) => self
+                    .shared
+                    .shown(&self.city(), id)?
+                    .is_some_and(|(scope, _)| scope.covers(audience)),
                 Err(_) => false,
             };
         Ok(if seen { op.signed } else { withheld(op.signed) })

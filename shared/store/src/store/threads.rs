@@ -192,7 +192,11 @@ fn project_city(shared: &Shared) -> Result<u64, StoreError> {
     let before = Arc::clone(&shared.city.borrow());
     let mut city = City::clone(&before);
     let folded = shared.with(hub, |journal| {
-        if journal.head().seq == before.head.seq { Ok(false) } else { fold_city(journal, &mut city) }
+        if journal.head().seq == before.head.seq {
+            Ok(false)
+        } else {
+            fold_city(journal, &mut city)
+        }
     });
     if !folded.transpose()?.unwrap_or(false) {
         return Ok(0);

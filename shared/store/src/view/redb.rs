@@ -82,6 +82,16 @@ impl Engine for Redb {
         write.commit().map_err(StoreError::view)
     }
 
+    fn remove(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        let write = self.db.begin_write().map_err(StoreError::view)?;
+        write
+            .open_table(definition(table))
+            .map_err(StoreError::view)?
+            .remove(key)
+            .map_err(StoreError::view)?;
+        write.commit().map_err(StoreError::view)
+    }
+
     fn disk_bytes(&self) -> u64 {
         std::fs::metadata(&self.file).map_or(0, |meta| meta.len())
     }

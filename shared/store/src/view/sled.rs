@@ -74,6 +74,10 @@ impl Engine for Sled {
             })
     }
 
+    fn remove(&self, table: Table, key: &[u8]) -> Result<(), StoreError> {
+        self.tree(table).remove(key).map(|_old| ()).map_err(StoreError::view)
+    }
+
     fn disk_bytes(&self) -> u64 {
         directory_bytes(&self.dir)
     }

@@ -1,0 +1,459 @@
+//! A node's replica of the city: rows that were verified, their search index, and where the replica stands.
+//!
+//! It holds nothing that the hub could not send again. Damage of any kind therefore means: begin an empty one. The
+//! index is committed before the rows, and the position after both, so that whatever a crash cuts off is sent again.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use liandong_core::{
+    checkpoint::Checkpoint,
+    city::{CityStatus, Overlaid},
+    digest::Digest,
+    fold::{Status, Tombstone},
+    id::{FeedId, Hash, Head, RecordId},
+    limit,
+    op::Op,
+    record::Record,
+    wire::city::CityRecord,
+};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    city_log::Epoch,
+    error::StoreError,
+    index::{Answer, Index},
+    projector::{generation_dir, generations},
+    query::{Entry, Query},
+    view::{EngineKind, Table, View, Writes},
+};
+
+/// Under this name the index keeps which write it contains.
+const MARK: FeedId = FeedId::new([0; 16]);
+const STATE_KEY: &[u8] = b"state";
+/// Replaced rows between two looks at the size of the engine's files.
+const LOOK_ROWS: usize = 20_000;
+/// The engine's files may be so many times what the rows need.
+const BLOAT_FACTOR: u64 = 6;
+/// Below this size nobody looks, bytes.
+const BLOAT_FLOOR_BYTES: u64 = 256 * 1024 * 1024;
+
+/// How a replica is kept.
+#[derive(Debug, Clone)]
+pub struct ReplicaOptions {
+    /// Directory of the replica and nothing else.
+    pub dir: PathBuf,
+    /// Engine of the rows.
+    pub engine: EngineKind,
+    /// Cache of the engine, bytes.
+    pub cache_bytes: u64,
+}
+
+/// Where a replica stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReplicaState {
+    /// The hub's run that `city_seq` counts in.
+    pub epoch: Option<Epoch>,
+    /// Changes up to here are in it.
+    pub city_seq: u64,
+    /// The last checkpoint that was believed and whose root was the replica's.
+    pub checkpoint: Option<Checkpoint>,
+    /// Whether the last checkpoint's root was the replica's.
+    pub complete: bool,
+    /// Why it is not complete, or what the hub did that cannot be believed, for people.
+    pub why: String,
+    /// Rows and checkpoints that were not believed since the replica was begun.
+    pub refused: u64,
+    /// Rows received since the replica was begun.
+    pub received: u64,
+    commit: u64,
+}
+
+/// What to do with a row.
+#[derive(Debug, Clone)]
+pub enum Put {
+    /// Keep it. `searched`: whether searches find it; the district's own records are found in its own catalogue.
+    Keep {
+        /// The row, verified.
+        record: Box<CityRecord>,
+        /// Whether searches find it here.
+        searched: bool,
+    },
+    /// Forget the record.
+    Forget(RecordId),
+}
+
+impl Put {
+    fn id(&self) -> RecordId {
+        match self {
+            Self::Keep { record, .. } => record.id,
+            Self::Forget(id) => *id,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Parts {
+    view: View,
+    index: Index,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    digest: Digest,
+    live: u64,
+    state: ReplicaState,
+    written: usize,
+}
+
+/// The replica of one node.
+#[derive(Debug)]
+pub struct Replica {
+    options: ReplicaOptions,
+    parts: ArcSwap<Parts>,
+    books: Mutex<Books>,
+    /// Held by whoever writes.
+    turn: Mutex<()>,
+}
+
+/// What a row shows, read from its bytes.
+struct Shown {
+    op: Op,
+    record: Option<Record>,
+    overlaid: Option<Overlaid>,
+}
+
+fn shown(row: &CityRecord) -> Result<Option<Shown>, StoreError> {
+    let Some(core) = row.core.clone() else { return Ok(None) };
+    let op = Op::parse(core).map_err(StoreError::view)?;
+    let live = row.status == Some(CityStatus::Live);
+    let record = live.then(|| Record::from_bytes(&op.signed.payload).ok()).flatten();
+    let overlaid = match row.overlay.clone() {
+        Some(overlay) => Overlaid::of(&Op::parse(overlay).map_err(StoreError::view)?).ok(),
+        None => None,
+    };
+    Ok(Some(Shown { op, record, overlaid }))
+}
+
+fn index_row(index: &Index, row: &CityRecord, searched: bool) -> Result<(), StoreError> {
+    index.remove(row.id);
+    if !searched {
+        return Ok(());
+    }
+    let Some(Shown { op, record: Some(mut record), overlaid }) = shown(row)? else { return Ok(()) };
+    if let Some(overlaid) = overlaid {
+        let curated = overlaid.over(&record, op.hash);
+        (record.title, record.keywords) = (curated.title, curated.keywords);
+    }
+    index.put(row.id, row.authority, op.visibility, &record)
+}
+
+fn to_value(record: CityRecord, searched: bool) -> Vec<u8> {
+    let mut value = vec![u8::from(searched)];
+    value.extend(record.into_bytes());
+    value
+}
+
+fn from_value(value: &[u8]) -> Result<(CityRecord, bool), StoreError> {
+    let (searched, row) =
+        value.split_first().ok_or_else(|| StoreError::View("an empty row".to_owned()))?;
+    Ok((CityRecord::from_bytes(row).map_err(StoreError::view)?, *searched == 1))
+}
+
+impl Parts {
+    fn open(dir: &Path, options: &ReplicaOptions) -> Result<Self, StoreError> {
+        let view = View::open(dir, options.engine, options.cache_bytes)?;
+        Ok(Self { view, index: Index::open(&dir.join("index"))? })
+    }
+
+    /// Reads every row: what an engine lost or changed is noticed here or by the next checkpoint.
+    fn each(
+        &self,
+        mut visit: impl FnMut(CityRecord, bool) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.view.page(Table::City, after.as_deref(), limit::REPLICA_ROWS_MAX)?;
+            for (key, value) in &page {
+                let (record, searched) = from_value(value)?;
+                if record.id.to_bytes().as_slice() != key.as_slice() {
+                    return Err(StoreError::View("a row under another key".to_owned()));
+                }
+                visit(record, searched)?;
+            }
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.clone());
+        }
+    }
+
+    fn load(&self) -> Result<Books, StoreError> {
+        let state = match self.view.get(Table::Replica, STATE_KEY)? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(StoreError::view)?,
+            None => ReplicaState::default(),
+        };
+        let mut books = Books { state, ..Books::default() };
+        self.each(|record, _| {
+            let _whole = shown(&record)?;
+            books.count(&record);
+            Ok(())
+        })?;
+        let indexed = self.index.applied(MARK).seq;
+        let commit = books.state.commit;
+        if indexed != commit && indexed != commit + 1 {
+            tracing::info!("the search index of the city is built again");
+            self.index.clear()?;
+            self.each(|record, searched| index_row(&self.index, &record, searched))?;
+            self.index.commit(&mark(commit))?;
+        }
+        Ok(books)
+    }
+}
+
+fn mark(commit: u64) -> BTreeMap<FeedId, Head> {
+    BTreeMap::from([(MARK, Head { seq: commit, hash: Hash::ZERO })])
+}
+
+impl Books {
+    fn count(&mut self, record: &CityRecord) {
+        let Some(row) = record.row() else { return };
+        self.digest.set(record.id, row.leaf(record.id));
+        self.live += u64::from(record.status == Some(CityStatus::Live));
+    }
+}
+
+impl Replica {
+    /// Opens the replica, or begins an empty one when there is none or it is damaged.
+    ///
+    /// # Errors
+    /// `View`, `Index`, `Io` when not even an empty one can be made.
+    pub fn open(options: ReplicaOptions) -> Result<Self, StoreError> {
+        if let Some(generation) = generations(&options.dir).last() {
+            let dir = generation_dir(&options.dir, *generation);
+            // An engine may also panic over files that it cannot make sense of.
+            let load = || {
+                let parts = Parts::open(&dir, &options)?;
+                let books = parts.load()?;
+                Ok::<_, StoreError>((parts, books))
+            };
+            match catch_unwind(AssertUnwindSafe(load)) {
+                Ok(Ok((parts, books))) => {
+                    return Ok(Self {
+                        options,
+                        parts: ArcSwap::from_pointee(parts),
+                        books: Mutex::new(books),
+                        turn: Mutex::default(),
+                    });
+                }
+                Ok(Err(error)) => tracing::warn!(%error, "the city's replica is fetched again"),
+                Err(_panic) => tracing::warn!("the engine of the city's replica panicked"),
+            }
+        }
+        Self::begin(options)
+    }
+
+    fn begin(options: ReplicaOptions) -> Result<Self, StoreError> {
+        let parts = ArcSwap::from_pointee(Self::empty(&options)?);
+        Ok(Self { options, parts, books: Mutex::default(), turn: Mutex::default() })
+    }
+
+    /// A new generation; the ones before are removed.
+    fn empty(options: &ReplicaOptions) -> Result<Parts, StoreError> {
+        let before = generations(&options.dir);
+        let next = before.last().copied().unwrap_or(0) + 1;
+        let parts = Parts::open(&generation_dir(&options.dir, next), options)?;
+        for generation in before {
+            let dir = generation_dir(&options.dir, generation);
+            if let Err(error) = fs::remove_dir_all(&dir) {
+                tracing::warn!(%error, dir = %dir.display(), "cannot remove an old replica");
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Begins again with an empty replica.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn reset(&self) -> Result<(), StoreError> {
+        let _turn = self.turn.lock();
+        let parts = Self::empty(&self.options)?;
+        self.parts.store(Arc::new(parts));
+        *self.books.lock() = Books::default();
+        Ok(())
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> ReplicaState {
+        self.books.lock().state.clone()
+    }
+
+    /// Root over all rows, their number, and that of live ones.
+    pub fn root(&self) -> (Hash, u64, u64) {
+        let mut books = self.books.lock();
+        (books.digest.root(), books.digest.len() as u64, books.live)
+    }
+
+    /// The leaf of a record.
+    pub fn leaf(&self, id: RecordId) -> Option<Hash> {
+        self.books.lock().digest.get(id)
+    }
+
+    /// Leaves of a bucket in the order of their ids.
+    pub fn leaves(&self, bucket: usize) -> Vec<(RecordId, Hash)> {
+        self.books.lock().digest.leaves(bucket).collect()
+    }
+
+    /// Takes rows in, and changes the state with them.
+    ///
+    /// # Errors
+    /// `View`, `Index`; the state is then what it was, and the same rows can be taken again.
+    pub fn apply(
+        &self,
+        rows: Vec<Put>,
+        change: impl FnOnce(&mut ReplicaState),
+    ) -> Result<(), StoreError> {
+        let _turn = self.turn.lock();
+        let parts = self.parts.load_full();
+        let mut state = self.state();
+        change(&mut state);
+        let mut writes = Writes::new();
+        // Of rows of one record only the last counts.
+        let rows: BTreeMap<RecordId, Put> = rows.into_iter().map(|row| (row.id(), row)).collect();
+        if !rows.is_empty() {
+            state.commit += 1;
+            for row in rows.values() {
+                match row {
+                    Put::Keep { record, searched } => index_row(&parts.index, record, *searched)?,
+                    Put::Forget(id) => parts.index.remove(*id),
+                }
+            }
+            parts.index.commit(&mark(state.commit))?;
+        }
+        let mut changes = Vec::with_capacity(rows.len());
+        for (id, row) in rows {
+            let key = id.to_bytes().to_vec();
+            let before = parts.view.get(Table::City, &key)?;
+            let was_live = match before {
+                Some(value) => from_value(&value)?.0.status == Some(CityStatus::Live),
+                None => false,
+            };
+            match row {
+                Put::Keep { record, searched } => {
+                    changes.push((id, was_live, Some((record.row(), record.status))));
+                    writes.push((Table::City, key, to_value(*record, searched)));
+                }
+                Put::Forget(_) => {
+                    parts.view.remove(Table::City, &key)?;
+                    changes.push((id, was_live, None));
+                }
+            }
+        }
+        let state_bytes = serde_json::to_vec(&state).map_err(StoreError::view)?;
+        writes.push((Table::Replica, STATE_KEY.to_vec(), state_bytes));
+        parts.view.commit(&writes)?;
+        let mut books = self.books.lock();
+        books.written += changes.len();
+        books.state = state;
+        for (id, was_live, now) in changes {
+            books.live -= u64::from(was_live);
+            books.digest.remove(id);
+            if let Some((Some(row), status)) = now {
+                books.digest.set(id, row.leaf(id));
+                books.live += u64::from(status == Some(CityStatus::Live));
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins again when the engine's files have outgrown what they hold. Returns whether it did.
+    ///
+    /// # Errors
+    /// As [`Self::reset`].
+    pub fn reset_if_bloated(&self) -> Result<bool, StoreError> {
+        let rows = {
+            let mut books = self.books.lock();
+            if books.written < LOOK_ROWS {
+                return Ok(false);
+            }
+            books.written = 0;
+            books.digest.len() as u64
+        };
+        let needed = (rows * limit::RECORD_BYTES_MAX as u64 / 16).max(BLOAT_FLOOR_BYTES);
+        let bloated = self.parts.load().view.disk_bytes() > needed * BLOAT_FACTOR;
+        if bloated {
+            self.reset()?;
+        }
+        Ok(bloated)
+    }
+
+    /// A row as it is kept.
+    ///
+    /// # Errors
+    /// `View`.
+    pub fn row(&self, id: RecordId) -> Result<Option<CityRecord>, StoreError> {
+        let value = self.parts.load().view.get(Table::City, &id.to_bytes())?;
+        value.map(|value| from_value(&value).map(|(record, _)| record)).transpose()
+    }
+
+    /// A record with its content; nothing when it is held back or not here.
+    ///
+    /// # Errors
+    /// `View`.
+    pub fn entry(&self, id: RecordId) -> Result<Option<Entry>, StoreError> {
+        let Some(row) = self.row(id)? else { return Ok(None) };
+        let Some(Shown { op, record, overlaid }) = shown(&row)? else { return Ok(None) };
+        let live = row.status == Some(CityStatus::Live);
+        let reason = (!live).then(|| {
+            serde_json::from_slice::<Tombstone>(&op.signed.payload).unwrap_or_default().reason
+        });
+        Ok(Some(Entry {
+            id,
+            status: if live { Status::Live } else { Status::Withdrawn },
+            visibility: op.visibility,
+            feed: op.feed,
+            authority: row.authority,
+            hidden: false,
+            overlaid,
+            seq: op.seq,
+            op_hash: op.hash,
+            changed_at_ms: op.claimed_at_ms,
+            actor: op.actor,
+            payload: op.signed.payload,
+            record,
+            withdrawn_reason: reason,
+        }))
+    }
+
+    /// Searches the rows.
+    ///
+    /// # Errors
+    /// `Index`.
+    pub fn search(&self, query: &Query) -> Result<Answer, StoreError> {
+        self.parts.load().index.search(query)
+    }
+
+    /// Drops the content of an op that was ordered erased, wherever a row shows it.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn erase(&self, op_hash: Hash) -> Result<(), StoreError> {
+        let parts = self.parts.load_full();
+        let mut rows = Vec::new();
+        parts.each(|mut record, _| {
+            if let Some(core) = record.core.as_mut().filter(|core| core.hash() == op_hash) {
+                (core.payload, core.withheld) = (bytes::Bytes::new(), true);
+                rows.push(Put::Keep { record: Box::new(record), searched: false });
+            }
+            Ok(())
+        })?;
+        if rows.is_empty() { Ok(()) } else { self.apply(rows, |_| {}) }
+    }
+}
