@@ -9,7 +9,10 @@ use liandong_core::{
     digest::BUCKETS,
     id::{FeedId, Head},
     limit,
-    wire::city::{Audited, CityEvent, FollowCursor, read_wanted},
+    wire::{
+        WireFault,
+        city::{Audited, CityEvent, FollowCursor, read_wanted},
+    },
 };
 use liandong_proto::sync as pb;
 use liandong_server::clock;
@@ -32,7 +35,7 @@ fn failed(error: &StoreError) -> Status {
     Status::internal("中心内部错误，请查看中心日志 / the hub failed; see its log")
 }
 
-fn malformed(error: impl ToString) -> Status {
+fn malformed(error: &WireFault) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
@@ -52,10 +55,10 @@ fn still_admitted(app: &App, peer: Peer) -> Result<(), Status> {
 pub(crate) fn follow(
     app: &Arc<App>,
     stop: &watch::Receiver<bool>,
-    request: Request<pb::FollowRequest>,
+    request: &Request<pb::FollowRequest>,
 ) -> Result<Response<Answers<pb::CityEvent>>, Status> {
-    let peer = admitted(app, &request)?;
-    let cursor = FollowCursor::try_from(request.get_ref()).map_err(malformed)?;
+    let peer = admitted(app, request)?;
+    let cursor = FollowCursor::try_from(request.get_ref()).map_err(|error| malformed(&error))?;
     let own = app.own.feed();
     let here = app.store.hash_at(own, cursor.hub.seq).map_err(|error| failed(&error))?;
     if here != Some(cursor.hub.hash) {
@@ -125,8 +128,8 @@ impl Follower {
                 continue;
             }
             tokio::select! {
-                changed = changes.changed() => changed.map_err(closed)?,
-                changed = city.changed() => changed.map_err(closed)?,
+                moved = changes.changed() => moved.map_err(closed)?,
+                moved = city.changed() => moved.map_err(closed)?,
                 () = tokio::time::sleep_until(self.checkpoint_due()) => {
                     self.send_checkpoint().await?;
                 }
@@ -146,7 +149,7 @@ impl Follower {
     }
 
     async fn send(&self, event: CityEvent) -> Result<(), Status> {
-        let event = event.into_wire(self.app.own.author());
+        let event = event.into_wire(&self.app.own.author());
         self.events.send(Ok(event)).await.map_err(|_gone| Status::cancelled("gone"))
     }
 
@@ -224,7 +227,7 @@ impl Follower {
             signature: Vec::new(),
         };
         self.told = Some(((self.at, self.hub), Instant::now()));
-        self.send(CityEvent::Checkpoint(checkpoint.signed(self.app.own.author()))).await
+        self.send(CityEvent::Checkpoint(checkpoint.signed(&self.app.own.author()))).await
     }
 }
 
@@ -245,7 +248,7 @@ pub(crate) fn audit(
     let audience = audience(app, request)?;
     let wanted = &request.get_ref().buckets;
     if wanted.len() > BUCKETS || wanted.iter().any(|bucket| *bucket as usize >= BUCKETS) {
-        return Err(malformed("there are 256 buckets, counted from 0"));
+        return Err(Status::invalid_argument("there are 256 buckets, counted from 0"));
     }
     let audited = block_in_place(|| {
         let digest = app.store.city_digest(audience)?;
@@ -270,7 +273,7 @@ pub(crate) fn records(
     request: &Request<pb::RecordsRequest>,
 ) -> Result<Response<Answers<pb::CityRecord>>, Status> {
     let audience = audience(app, request)?;
-    let ids = read_wanted(request.get_ref()).map_err(malformed)?;
+    let ids = read_wanted(request.get_ref()).map_err(|error| malformed(&error))?;
     let (rows, answers) = mpsc::channel(EVENTS_MAX);
     let app = Arc::clone(app);
     tokio::spawn(async move {

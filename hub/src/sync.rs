@@ -65,7 +65,7 @@ impl pb::feed_sync_server::FeedSync for Sync {
         &self,
         request: Request<pb::FollowRequest>,
     ) -> Result<Response<Self::FollowStream>, Status> {
-        follow::follow(&self.app, &self.stop, request)
+        follow::follow(&self.app, &self.stop, &request)
     }
 
     async fn audit(

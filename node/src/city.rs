@@ -11,7 +11,7 @@ impl App {
         let (root, _rows, records) = self.replica.root();
         let following = self.following.lock().clone();
         let expires = state.checkpoint.as_ref().map(|checkpoint| checkpoint.expires_ms);
-        let stale = !state.complete || expires.is_none_or(|expires| expires <= clock::now_ms());
+        let expired = expires.is_none_or(|expires| expires <= clock::now_ms());
         let why = if state.why.is_empty() { following.explain } else { state.why };
         let explain = (!following.connected || !state.complete || state.refused > 0)
             .then_some(why)
@@ -22,7 +22,7 @@ impl App {
             records,
             as_of: state.checkpoint.map(|checkpoint| checkpoint.at_ms),
             complete: state.complete,
-            stale,
+            stale: !state.complete || expired,
             expires,
             hub_seq: self.hub_head().seq,
             refused: state.refused,

@@ -191,6 +191,10 @@ impl Journals for Shared {
 
     fn terms(&self, feed: FeedId) -> Terms {
         let mut terms = terms(&self.city.borrow(), feed);
+        // What the hub holds back, it holds back in the city: a district goes on with its own catalogue.
+        if !self.options.city_view {
+            terms.gate = u64::MAX;
+        }
         if let Some(found) = self.found.read().get(&feed) {
             terms.gate = terms.gate.min(found.after);
         }
