@@ -36,8 +36,8 @@ use crate::{
     view::{EngineKind, View},
 };
 
-pub use replace::swap_journals;
 pub use city::CityPage;
+pub use replace::swap_journals;
 pub use verify::VerifyReport;
 
 /// How a store is opened.
