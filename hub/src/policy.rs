@@ -1,7 +1,10 @@
 //! Rules of the city that its operators set.
 
 use clap::{Args, Subcommand};
-use liandong_core::city::{Policy, Thresholds};
+use liandong_core::{
+    city::{Policy, Thresholds},
+    link::Release,
+};
 use liandong_server::{
     admin::AdminError,
     command::{answer, read},
@@ -27,7 +30,7 @@ pub enum PolicyCommand {
 pub struct Rules {
     /// 允许接入的最低软件版本 / Oldest software that may push, for example 0.2.0
     #[arg(long)]
-    pub min_software: Option<String>,
+    pub min_software: Option<Release>,
     /// 一次变更超过该区目录的多少百分比须人工确认 / Share of a district's records above which a person is asked
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub mass_percent: Option<u32>,
@@ -47,6 +50,7 @@ impl App {
     pub(crate) async fn policy(&self, command: PolicyCommand) -> Result<Value, AdminError> {
         if let PolicyCommand::Set(rules) = command {
             let Rules { min_software, mass_percent, mass_records, hide_suspended } = rules;
+            let min_software = min_software.map(|release| release.to_string());
             let policy = Policy { min_software, mass_percent, mass_records, hide_suspended };
             let decided = self.decide("cli", |city| Ok(city.set_policy(&policy)?)).await;
             decided.map_err(|error| error.explain())?;

@@ -216,6 +216,7 @@ impl PushStream {
             mirror,
             directory_seq: directory.seq,
             hub_incarnation: city.incarnation,
+            min_software: city.policy.min_software.as_deref().and_then(|min| min.parse().ok()),
             now_ms,
         };
         if hello.head.seq.saturating_sub(mirror.seq) > limit::BULK_ABOVE_OPS {

@@ -6,9 +6,11 @@
 //! or cloned node for the one it used to be.
 
 mod receiver;
+mod release;
 mod sender;
 
 pub use receiver::{Admission, Receiver, ReceiverEffect};
+pub use release::Release;
 pub use sender::{Sender, SenderEffect};
 
 use crate::{

@@ -60,8 +60,14 @@ fn hello(head: Head) -> Hello {
 fn receiver(batches: u32, node: Head) -> Receiver {
     let mut keys = Keys::default();
     keys.grant(&author(7).public_key(), 1).unwrap();
-    let admission =
-        Admission { keys, mirror: Head::EMPTY, directory_seq: 0, hub_incarnation: 0, now_ms: 0 };
+    let admission = Admission {
+        keys,
+        mirror: Head::EMPTY,
+        directory_seq: 0,
+        hub_incarnation: 0,
+        min_software: None,
+        now_ms: 0,
+    };
     let mut receiver = Receiver::new(FEED);
     receiver.set_window(batches);
     receiver.on_hello(&hello(node), admission, |_| None);
@@ -236,6 +242,7 @@ fn a_node_without_a_protocol_version_in_common_is_asked_to_upgrade() {
             mirror: Head::EMPTY,
             directory_seq: 0,
             hub_incarnation: 0,
+            min_software: None,
             now_ms: 0,
         };
         receiver.on_hello(&Hello { protocol, ..hello(Head::EMPTY) }, admission, |_| None);
@@ -362,5 +369,36 @@ fn a_few_withdrawals_go_first_and_very_many_keep_their_turn() {
             })
             .sum();
         assert_eq!(sent, expected);
+    }
+}
+
+#[test]
+fn a_node_that_is_older_than_the_city_allows_is_asked_to_upgrade_in_words() {
+    let cases = [
+        ("liandong-node/0.1.9", Verdict::UpgradeRequired),
+        ("liandong-node/0.2.0", Verdict::InSync),
+        ("liandong-node/1.0.0", Verdict::InSync),
+        ("something else", Verdict::UpgradeRequired),
+    ];
+    for (software, expected) in cases {
+        let mut receiver = Receiver::new(FEED);
+        let admission = Admission {
+            keys: Keys::default(),
+            mirror: Head::EMPTY,
+            directory_seq: 0,
+            hub_incarnation: 0,
+            min_software: Some("0.2.0".parse().unwrap()),
+            now_ms: 0,
+        };
+        let hello = Hello { software: software.to_owned(), ..hello(Head::EMPTY) };
+        receiver.on_hello(&hello, admission, |_| None);
+        let welcome = receiver.effects().into_iter().find_map(|effect| match effect {
+            ReceiverEffect::Send(Down::Welcome(welcome)) => Some(welcome),
+            _ => None,
+        });
+        let welcome = welcome.unwrap();
+        assert_eq!(welcome.verdict, expected, "{software}");
+        let told = welcome.explain.contains("0.2.0") && welcome.explain.contains(software);
+        assert_eq!(told, expected == Verdict::UpgradeRequired, "{}", welcome.explain);
     }
 }

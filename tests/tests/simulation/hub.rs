@@ -205,6 +205,7 @@ impl Hub {
             mirror: mirror.head(),
             directory_seq: 0,
             hub_incarnation: 1,
+            min_software: None,
             now_ms: 0,
         };
         if mirror.loose.is_empty() && admission.mirror.seq > 0 {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{PROTOCOL, PROTOCOL_MIN, compare, credit_for};
+use super::{PROTOCOL, PROTOCOL_MIN, Release, compare, credit_for};
 use crate::{
     fold::FOLD_VERSION,
     id::{FeedId, Hash, Head},
@@ -45,6 +45,8 @@ pub struct Admission {
     pub directory_seq: u64,
     /// How often the hub was rebuilt from its nodes.
     pub hub_incarnation: u32,
+    /// Oldest software that may push, when the city has set one.
+    pub min_software: Option<Release>,
     /// The hub's clock, milliseconds since 1970.
     pub now_ms: i64,
 }
@@ -136,14 +138,24 @@ impl Receiver {
             return self.reject(RejectCode::WrongFeed, 0, explain);
         }
         let spoken = hello.protocol.0 <= PROTOCOL && hello.protocol.1 >= PROTOCOL_MIN;
-        let verdict = if spoken {
+        let too_old = admission.min_software.filter(|oldest| {
+            Release::of_software(&hello.software).is_none_or(|ours| ours < *oldest)
+        });
+        let verdict = if spoken && too_old.is_none() {
             let probe =
                 |seq| hello.probes.iter().find(|probe| probe.seq == seq).map(|probe| probe.hash);
             compare(hello.head, admission.mirror, hash_at, probe)
         } else {
             Verdict::UpgradeRequired
         };
-        let explain = explain(verdict, hello, admission.mirror);
+        let explain = match too_old {
+            Some(oldest) => format!(
+                "节点软件 {} 过旧，本市要求不低于 {oldest}，请升级 / the node's software is too old; the city asks for \
+                 {oldest} or later",
+                hello.software
+            ),
+            None => explain(verdict, hello, admission.mirror),
+        };
         self.keys = admission.keys;
         self.received = admission.mirror;
         self.durable = admission.mirror;
