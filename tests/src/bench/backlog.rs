@@ -123,7 +123,7 @@ async fn measure(size: &Size, city: &mut City, dir: &std::path::Path) -> Result<
     let ratio = during["p99"].as_f64().zip(quiet["p99"].as_f64()).map(|(d, q)| d / q);
     Ok(json!({
         "bench": "backlog",
-        "what": "a district comes back with many edits: catch-up (from its start), the others' time from edit to search, its withdrawal",
+        "what": "a district comes back with many edits: its catch-up, the others' edits, its withdrawal",
         "districts": size.districts,
         "backlog_ops": size.backlog,
         "rounds": size.rounds,
