@@ -18,7 +18,9 @@ use crate::{
     archive::{self, ArchiveCommand},
     command::{Command, DistrictAdded, SearchResult},
     config::Config,
+    district,
     gate::HeldCommand,
+    key,
     policy::PolicyCommand,
     serve,
 };
@@ -57,6 +59,12 @@ enum Sub {
     /// 管理各区 / Districts
     #[command(subcommand)]
     District(DistrictSub),
+    /// 各区的签名密钥 / Signing keys of the districts
+    #[command(subcommand)]
+    Key(key::Command),
+    /// 各区的证书 / Certificates of the districts
+    #[command(subcommand)]
+    Cert(key::CertCommand),
     /// 检索全市目录 / Search the city's catalogue
     Search {
         /// 检索词，多个词以空格分开 / Words; all must match
@@ -124,19 +132,8 @@ enum DistrictSub {
     },
     /// 列出各区 / List the districts
     List,
-    /// 暂停一个区的接入 / Refuse a district's node
-    Suspend {
-        /// 行政区划代码 / Area code
-        code: DistrictCode,
-        /// 原因，会告知该区 / Why, shown to the district
-        #[arg(long)]
-        reason: String,
-    },
-    /// 恢复接入 / Take it again
-    Resume {
-        /// 行政区划代码 / Area code
-        code: DistrictCode,
-    },
+    #[command(flatten)]
+    Change(district::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -174,10 +171,9 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Sub::District(DistrictSub::Add { code, name, token_ttl_secs }) => {
             Command::DistrictAdd { code, name, token_ttl_secs }
         }
-        Sub::District(DistrictSub::Suspend { code, reason }) => {
-            Command::DistrictSuspend { code, reason }
-        }
-        Sub::District(DistrictSub::Resume { code }) => Command::DistrictResume { code },
+        Sub::District(DistrictSub::Change(command)) => Command::District(command),
+        Sub::Key(command) => Command::Key(command),
+        Sub::Cert(command) => Command::Cert(command),
         Sub::District(DistrictSub::List) | Sub::Status => Command::Status,
         Sub::Search { query, district, limit } => {
             Command::Search { query: query.join(" "), district, limit }
@@ -247,7 +243,7 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
         output.json(&answer);
     }
     match command {
-        Command::DistrictAdd { .. } => {
+        Command::DistrictAdd { .. } | Command::District(district::Command::Replace { .. }) => {
             let added: DistrictAdded = command::read(answer)?;
             output.line(&format!("{}（{}）接入口令 / join token:", added.name, added.code));
             output.line(&added.token);
@@ -258,10 +254,11 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
             output.line(&format!("CA 指纹 / CA fingerprint: {}", added.ca_fingerprint));
             output.line("在区节点运行 / at the district: liandong-node init --join <口令>");
         }
-        Command::DistrictSuspend { code, .. } => {
-            output.line(&format!("已暂停 / suspended: {code}"));
+        Command::District(command) => district::show(command, output),
+        Command::Key(command) => key::show(command, answer, output)?,
+        Command::Cert(key::CertCommand::Revoke { fingerprint, .. }) => {
+            output.line(&format!("已吊销 / revoked: {fingerprint}"));
         }
-        Command::DistrictResume { code } => output.line(&format!("已恢复 / resumed: {code}")),
         Command::Status => show_status(&command::read(answer)?, output),
         Command::Search { .. } => show_hits(&command::read(answer)?, output),
         Command::Held(held) => crate::gate::show(held, answer, output)?,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use liandong_core::{
-    directory::{Refusal, Standing, Token},
+    directory::{Refusal, Token},
     id::DistrictCode,
     limit, receipt,
 };
@@ -22,7 +22,9 @@ use serde_json::Value;
 use crate::{
     app::{App, AppError},
     archive::ArchiveCommand,
+    district,
     gate::HeldCommand,
+    key,
     policy::PolicyCommand,
 };
 
@@ -39,18 +41,12 @@ pub enum Command {
         /// How long the token is good, seconds.
         token_ttl_secs: u64,
     },
-    /// Refuse a district's node.
-    DistrictSuspend {
-        /// Area code.
-        code: DistrictCode,
-        /// Why, shown to the district.
-        reason: String,
-    },
-    /// Take a district's node again.
-    DistrictResume {
-        /// Area code.
-        code: DistrictCode,
-    },
+    /// What happens to a district in time.
+    District(district::Command),
+    /// Signing keys of the districts.
+    Key(key::Command),
+    /// Certificates of the districts.
+    Cert(key::CertCommand),
     /// The status document.
     Status,
     /// A full-text search.
@@ -118,7 +114,31 @@ pub struct SearchResult {
 }
 
 /// The actor of commands from the command line.
-const ACTOR: &str = "cli";
+pub(crate) const ACTOR: &str = "cli";
+
+pub(crate) fn refused(refusal: impl Into<AppError>) -> AdminError {
+    refusal.into().explain()
+}
+
+/// A token's secret and what is kept of it.
+pub(crate) fn new_token(
+    code: &DistrictCode,
+    ttl_secs: u64,
+) -> Result<([u8; 32], Token), AdminError> {
+    if ttl_secs == 0 || ttl_secs > limit::TOKEN_TTL_SECS_MAX {
+        let max = limit::TOKEN_TTL_SECS_MAX;
+        return Err(AdminError::new(
+            "bad_ttl",
+            Exit::Usage,
+            format!("口令有效期须为 1 到 {max} 秒"),
+            format!("a token is good for 1 to {max} seconds"),
+        ));
+    }
+    let secret = JoinToken::random_secret();
+    let expires_ms = clock::now_ms() + i64::try_from(ttl_secs).unwrap_or(i64::MAX / 2_000) * 1000;
+    let hash = receipt::token_hash(&secret);
+    Ok((secret, Token { hash, code: code.clone(), expires_ms, feed: None, reason: None }))
+}
 
 impl App {
     /// Runs a command.
@@ -134,12 +154,9 @@ impl App {
             Command::DistrictAdd { code, name, token_ttl_secs } => {
                 answer(&self.add_district(code, name, token_ttl_secs).await?)
             }
-            Command::DistrictSuspend { code, reason } => {
-                self.set_standing(&code, Standing::Suspended, Some(reason)).await
-            }
-            Command::DistrictResume { code } => {
-                self.set_standing(&code, Standing::Active, None).await
-            }
+            Command::District(command) => self.change_district(command).await,
+            Command::Key(command) => self.change_key(command).await,
+            Command::Cert(command) => self.change_certificate(command).await,
             Command::Status => answer(&self.status()),
             Command::Search { query, district, limit } => {
                 answer(&self.search(query, district, limit)?)
@@ -164,19 +181,7 @@ impl App {
         name: Option<String>,
         ttl_secs: u64,
     ) -> Result<DistrictAdded, AdminError> {
-        if ttl_secs == 0 || ttl_secs > limit::TOKEN_TTL_SECS_MAX {
-            let max = limit::TOKEN_TTL_SECS_MAX;
-            return Err(AdminError::new(
-                "bad_ttl",
-                Exit::Usage,
-                format!("口令有效期须为 1 到 {max} 秒"),
-                format!("a token is good for 1 to {max} seconds"),
-            ));
-        }
-        let secret = JoinToken::random_secret();
-        let expires_ms =
-            clock::now_ms() + i64::try_from(ttl_secs).unwrap_or(i64::MAX / 2_000) * 1000;
-        let token = Token { hash: receipt::token_hash(&secret), code: code.clone(), expires_ms };
+        let (secret, token) = new_token(&code, ttl_secs)?;
         let decided = self.decide(ACTOR, |city| {
             Ok(match &name {
                 Some(name) if !city.directory.districts.contains_key(&code) => {
@@ -189,6 +194,12 @@ impl App {
             })
         });
         decided.await.map_err(|error| error.explain())?;
+        Ok(self.token_for(secret, &token))
+    }
+
+    /// A token as it is handed over.
+    pub(crate) fn token_for(&self, secret: [u8; 32], token: &Token) -> DistrictAdded {
+        let (code, expires_ms) = (token.code.clone(), token.expires_ms);
         let name = self.city().directory.districts.get(&code).map(|district| district.name.clone());
         let name = name.unwrap_or_default();
         let text = JoinToken {
@@ -199,26 +210,14 @@ impl App {
             district_name: name.clone(),
             expires_ms,
         };
-        Ok(DistrictAdded {
+        DistrictAdded {
             code,
             name,
             token: text.to_string(),
             expires_ms,
             hub_url: text.hub_url,
             ca_fingerprint: self.authority.fingerprint(),
-        })
-    }
-
-    async fn set_standing(
-        &self,
-        code: &DistrictCode,
-        standing: Standing,
-        reason: Option<String>,
-    ) -> Result<Value, AdminError> {
-        self.decide(ACTOR, |city| Ok(city.directory.set_standing(code, standing, reason)?))
-            .await
-            .map_err(|error| error.explain())?;
-        answer(&serde_json::json!({ "code": code, "standing": standing }))
+        }
     }
 
     fn search(
@@ -232,10 +231,9 @@ impl App {
         let feeds = match district {
             None => None,
             Some(code) => {
-                if !directory.districts.contains_key(&code) {
-                    return Err(AppError::from(Refusal::NoDistrict(code)).explain());
-                }
-                Some(directory.feed_of(&code).into_iter().collect())
+                let current = directory.current(&code);
+                let code = &current.ok_or_else(|| refused(Refusal::NoDistrict(code)))?.code;
+                Some(directory.feed_of(code).into_iter().collect())
             }
         };
         let store = |error| AppError::Store(error).explain();
@@ -246,7 +244,7 @@ impl App {
         for hit in found.hits {
             let Some(entry) = self.store.entry(hit.id).map_err(store)? else { continue };
             let Some(record) = entry.record else { continue };
-            let district = districts.iter().find(|district| district.feed == Some(entry.feed));
+            let district = districts.iter().find(|d| d.feed == Some(entry.authority));
             hits.push(SearchHit {
                 id: hit.id.to_string(),
                 title: record.title,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use liandong_core::{
-    directory::{CertBind, FeedGrant, KeyGrant, Refusal},
-    id::{FeedId, Hash, InstanceId},
+    directory::{CertBind, District, FeedGrant, KeyGrant, Refusal},
+    id::{DistrictCode, FeedId, Hash, Head, InstanceId, KeyId},
     op::verify_detached,
     receipt,
     wire::recover::write_head,
@@ -77,35 +77,12 @@ impl Enrol {
             .map_err(|_bad| malformed("instance_id"))?;
         let token = receipt::token_hash(&request.token_secret);
         let proof = receipt::join_message(token, feed, &request.csr_der);
-        let mut certificate = Vec::new();
-        let mut joined = None;
-        let decided = self.app.decide("enrolment", |city| {
-            let directory = &city.directory;
-            // The first answer may have been lost on the way: whoever holds the feed's key may ask again.
-            let again = directory.joined_with(token) == Some(feed)
-                && directory.entry(feed)?.public_key == Some(key);
-            let district = match directory.district_of(feed).filter(|_| again) {
-                Some(district) => district.clone(),
-                None => directory.redeem(token, clock::now_ms())?.clone(),
-            };
-            if !verify_detached(&key, &proof, &request.proof) {
-                return Err(Refusal::BadProof.into());
-            }
-            let (der, bind) = self.certify(feed, &request.csr_der)?;
-            if again {
-                certificate = der;
-                joined = Some(district);
-                return Ok(directory.bind(&bind)?);
-            }
-            let grant = FeedGrant { feed, code: district.code.clone(), token, instance };
-            let key = KeyGrant { feed, public_key: Hash::new(key), from_seq: 1 };
-            let changes = directory.join(&grant, &key, &bind, clock::now_ms())?;
-            certificate = der;
-            joined = Some(district);
-            Ok(changes)
-        });
-        decided.await.map_err(|error| status(&error))?;
-        let district = joined.ok_or_else(|| malformed("token_secret"))?;
+        if !verify_detached(&key, &proof, &request.proof) {
+            return Err(refused(&Refusal::BadProof));
+        }
+        let asked = Asked { feed, key, instance, token, csr: &request.csr_der };
+        let seated = self.seat(&asked).await.map_err(|error| status(&error))?;
+        let Seated { feed, district, certificate, mirror } = seated;
         tracing::info!(district = %district.code, %feed, "a node joined");
         Ok(JoinReply {
             certificate_der: certificate.into(),
@@ -115,9 +92,75 @@ impl Enrol {
             hub_feed_id: self.app.own.feed().as_bytes().to_vec().into(),
             hub_public_key: self.app.own.author().public_key().to_vec().into(),
             feed_id: feed.as_bytes().to_vec().into(),
-            mirror_head: Some(write_head(feed, self.app.store.head(feed))),
+            mirror_head: Some(write_head(feed, mirror)),
         })
     }
+
+    /// Gives the district's feed to the installation that asks: a new feed, or that of the node it replaces. The first
+    /// answer may have been lost on the way: the same installation may ask again.
+    async fn seat(&self, asked: &Asked<'_>) -> Result<Seated, AppError> {
+        let Asked { feed, key, instance, token, csr } = *asked;
+        let public_key = Hash::new(key);
+        let grant = |feed, code: &DistrictCode| FeedGrant {
+            feed,
+            code: code.clone(),
+            token,
+            instance,
+            key: Some(KeyId::of(&key)),
+        };
+        let (mut target, mut done) = (feed, None);
+        let decided = self.app.decide("enrolment", |city| {
+            let (directory, now_ms) = (&city.directory, clock::now_ms());
+            if let Some(joined) = directory.joined_with(token, &key) {
+                target = joined;
+                return Ok(Vec::new());
+            }
+            let (district, replaced) = directory.redeem(token, now_ms)?;
+            if let Some(replaced) = replaced {
+                target = replaced;
+                return Ok(directory.replace(&grant(replaced, &district.code), now_ms)?);
+            }
+            let (der, bind) = self.certify(feed, csr)?;
+            let key = KeyGrant { feed, public_key, from_seq: 1, cause: None };
+            done = Some(der);
+            Ok(directory.join(&grant(feed, &district.code), &key, &bind, now_ms)?)
+        });
+        decided.await?;
+        // Nothing of the old node may come after the position that the new key begins at.
+        let mirror = if done.is_some() { Head::EMPTY } else { self.app.settle(target).await? };
+        if done.is_none() {
+            let seated = self.app.decide("enrolment", |city| {
+                let (der, bind) = self.certify(target, csr)?;
+                done = Some(der);
+                let from_seq = mirror.seq + 1;
+                let key = KeyGrant { feed: target, public_key, from_seq, cause: None };
+                Ok(city.directory.seat(&key, &bind)?)
+            });
+            seated.await?;
+        }
+        let city = self.app.city();
+        let district = city.directory.district_of(target).cloned();
+        let district = district.ok_or(Refusal::UnknownFeed(target))?;
+        let certificate = done.unwrap_or_default();
+        Ok(Seated { feed: target, district, certificate, mirror })
+    }
+}
+
+/// What a node asks for when it joins, read and proven.
+struct Asked<'a> {
+    feed: FeedId,
+    key: [u8; 32],
+    instance: InstanceId,
+    token: Hash,
+    csr: &'a [u8],
+}
+
+/// What it is given.
+struct Seated {
+    feed: FeedId,
+    district: District,
+    certificate: Vec<u8>,
+    mirror: Head,
 }
 
 impl Enrol {

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use liandong_core::{
@@ -51,11 +52,13 @@ struct Entry {
     link: Link,
     /// Number of the newest stream; an older one that sees it change is stale.
     newest: watch::Sender<u64>,
+    /// Held while a stream hands ops to the store, so that none of an older stream follow a change of the number.
+    turn: Arc<Mutex<()>>,
 }
 
 impl Default for Entry {
     fn default() -> Self {
-        Self { link: Link::default(), newest: watch::Sender::new(0) }
+        Self { link: Link::default(), newest: watch::Sender::new(0), turn: Arc::default() }
     }
 }
 
@@ -102,11 +105,26 @@ impl Links {
 
     /// A new live stream of the feed: every older one becomes stale. Returns its number and how to learn of newer ones.
     pub(crate) fn take_over(&self, feed: FeedId) -> (u64, watch::Receiver<u64>) {
+        let turn = Arc::clone(&self.entries.lock().entry(feed).or_default().turn);
+        let _turn = turn.lock();
         let mut entries = self.entries.lock();
         let entry = entries.entry(feed).or_default();
         entry.newest.send_modify(|number| *number += 1);
         let changes = entry.newest.subscribe();
         let number = *changes.borrow();
         (number, changes)
+    }
+
+    /// Carries out what only the newest stream of a feed may do; nothing for an older one.
+    pub(crate) fn as_newest<T>(
+        &self,
+        feed: FeedId,
+        number: u64,
+        act: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let turn = Arc::clone(&self.entries.lock().get(&feed)?.turn);
+        let _turn = turn.lock();
+        let newest = self.entries.lock().get(&feed).map(|entry| *entry.newest.borrow());
+        (newest == Some(number)).then(act)
     }
 }

@@ -152,7 +152,9 @@ impl PushStream {
             }
             Event::Progress => self.on_progress(),
             Event::Directory => {
-                if let Err(refusal) = self.app.city().directory.entry(self.feed)
+                let city = self.app.city();
+                let (feed, fingerprint) = (self.peer.feed, self.peer.fingerprint);
+                if let Err(refusal) = city.directory.admit(self.feed, feed, fingerprint)
                     && self.hello.is_some()
                 {
                     self.receiver.reject(RejectCode::Suspended, 0, refusal.to_string());
@@ -212,7 +214,7 @@ impl PushStream {
             }
         };
         let admission = Admission {
-            keys: entry.keys.clone(),
+            keys: self.app.keys_of(self.feed, &entry.keys),
             mirror,
             directory_seq: directory.seq,
             hub_incarnation: city.incarnation,
@@ -347,8 +349,15 @@ impl PushStream {
                     let feed = self.feed;
                     let seq = after.seq + ops.len() as u64;
                     self.app.links.update(feed, |link| link.node_seq = link.node_seq.max(seq));
-                    let append = tokio::task::block_in_place(|| store.append(feed, after, ops));
-                    self.appends.push_back(append);
+                    let number = self.newest.as_ref().map_or(0, |(number, _)| *number);
+                    let append = || store.append(feed, after, ops);
+                    let append = tokio::task::block_in_place(|| {
+                        self.app.links.as_newest(feed, number, append)
+                    });
+                    match append {
+                        Some(append) => self.appends.push_back(append),
+                        None => self.receiver.on_overtaken(),
+                    }
                 }
                 ReceiverEffect::Hide(ops) => {
                     tracing::info!(feed = %self.feed, records = ops.len(), "hidden before its turn");

@@ -20,6 +20,9 @@ fn state(district: &District, link: &Link, progress: Option<&FeedProgress>, held
     if district.standing == Standing::Suspended {
         return State::Suspended;
     }
+    if district.successor.is_some() {
+        return State::Merged;
+    }
     let Some(progress) = progress else { return State::Waiting };
     let level = link.node_seq == progress.applied.seq && link.confirmed_seq == progress.applied.seq;
     match link {
@@ -81,6 +84,10 @@ impl App {
         directory
             .districts
             .iter()
+            // What goes on under another code is shown there.
+            .filter(|(code, district)| {
+                district.successor.is_none() || directory.feed_of(code).is_some()
+            })
             .map(|(code, district)| self.district_status(code, district))
             .collect()
     }
@@ -126,14 +133,18 @@ impl Site for App {
     fn districts(&self) -> Vec<DistrictView> {
         let city = self.city();
         let directory = &city.directory;
+        // One that ended is found by its code, in the one that it ended in.
+        let living = |status: &DistrictStatus| status.state != State::Merged;
         self.district_statuses()
             .into_iter()
+            .filter(living)
             .map(|status| {
                 let feed = directory.feed_of(&status.code);
                 let current = feed.and_then(|feed| self.links.get(feed).seen.current_ms);
                 DistrictView {
                     as_of_ms: current.or(status.last_contact),
                     feed,
+                    former: directory.former(&status.code),
                     code: status.code,
                     name: status.name,
                     state: status.state,

@@ -1,6 +1,9 @@
 //! The node's state.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use liandong_core::{
     id::{FeedId, Head, InstanceId},
@@ -164,9 +167,10 @@ impl App {
             ..Options::new(dir.join(DATA_DIR))
         };
         let store = Store::open(options)?;
-        let own = OwnFeed::new(author);
-        store.open_feed(own.feed())?;
+        store.open_feed(identity.feed)?;
         store.open_feed(hub_feed)?;
+        let author = crate::key::settle(dir, &store, author)?;
+        let own = OwnFeed::new(author);
         let link = SharedLink::read(dir);
         let expires = CertInfo::parse(&certificate)?.not_after_ms;
         link.update(|link| link.certificate_expires_ms = Some(expires));
@@ -193,13 +197,20 @@ impl App {
         self.store.head(self.hub_feed)
     }
 
-    /// Keys of the own feed, for verification.
-    pub(crate) fn keys(&self) -> std::collections::BTreeMap<FeedId, Keys> {
-        let mut keys = Keys::default();
-        match keys.grant(&self.own.author().public_key(), 1) {
-            Ok(()) => [(self.own.feed(), keys)].into(),
-            Err(_) => std::collections::BTreeMap::new(),
+    /// Keys of the feeds here, for verification: as the hub's feed tells them, and of the own feed what the node itself
+    /// knows before that.
+    pub(crate) fn keys(&self) -> BTreeMap<FeedId, Keys> {
+        let city = self.store.city();
+        let feeds = city.directory.feeds.iter();
+        let mut keys: BTreeMap<_, _> =
+            feeds.map(|(feed, entry)| (*feed, entry.keys.clone())).collect();
+        let own = self.own.feed();
+        if !keys.contains_key(&own)
+            && let Ok(known) = crate::key::first(&self.dir, &self.own.author())
+        {
+            keys.insert(own, known);
         }
+        keys
     }
 }
 

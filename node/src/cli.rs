@@ -31,7 +31,7 @@ use crate::{
     export,
     import::plan::{Options, Report},
     join::{self, Addresses},
-    serve,
+    key, serve,
 };
 
 /// Name and version, as the status shows them.
@@ -88,6 +88,9 @@ enum Sub {
         #[arg(long, value_enum, default_value_t)]
         format: export::Format,
     },
+    /// 签名密钥与证书 / Signing key and certificate
+    #[command(subcommand)]
+    Key(key::Command),
     /// 运行状态 / State of the node and its link to the hub
     Status,
     /// 核对日志链、签名、视图与索引 / Check chain, signatures, view and index against the journal
@@ -219,6 +222,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
         Sub::Record(sub) => record_command(sub)?,
         Sub::Search { query, limit } => Command::Search { query: query.join(" "), limit },
         Sub::Export { file, format } => Command::Export { file: absolute(&file), format },
+        Sub::Key(command) => Command::Key(command),
         Sub::Status => Command::Status,
         Sub::Verify => Command::Verify,
         Sub::Rebuild => Command::Rebuild,

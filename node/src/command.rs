@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::{
     app::{App, AppError},
-    export, import,
+    export, import, key,
 };
 
 /// What the command line can ask for.
@@ -89,6 +89,8 @@ pub enum Command {
         /// Format.
         format: export::Format,
     },
+    /// Keys of the node.
+    Key(key::Command),
     /// The status document.
     Status,
     /// Check chain, signatures, view and index against the journal.
@@ -191,6 +193,7 @@ impl App {
                 let written = tokio::task::block_in_place(|| self.export(&file, format))?;
                 answer(&serde_json::json!({ "file": file, "records": written }))
             }
+            Command::Key(command) => Ok(self.change_key(command).await?),
             Command::Status => answer(&self.status()),
             Command::Verify => answer(&self.verify(progress).await?),
             Command::Rebuild => {

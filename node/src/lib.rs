@@ -13,6 +13,7 @@ pub mod export;
 mod follow;
 pub mod import;
 mod join;
+pub mod key;
 mod link;
 mod push;
 mod renew;

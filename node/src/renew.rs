@@ -47,7 +47,7 @@ fn due_in(app: &App) -> Result<Duration, AppError> {
 }
 
 /// Renews now. Returns until when the new certificate is good, milliseconds since 1970.
-async fn renew(app: &App) -> Result<i64, AppError> {
+pub(crate) async fn renew(app: &App) -> Result<i64, AppError> {
     let feed = app.own.feed();
     let (csr, key) = identity::make_csr(&feed.to_string())?;
     let proof = app.own.author().sign(&receipt::renew_message(feed, &csr)).to_vec();

@@ -1,6 +1,6 @@
 //! The node as readers see it.
 
-use liandong_core::id::Hash;
+use liandong_core::id::{DistrictCode, Hash};
 use liandong_server::site::{
     DistrictView, FeedStatus, HubStatus, IndexStatus, Role, Site, State, Status, ViewStatus,
 };
@@ -8,13 +8,26 @@ use liandong_store::Store;
 
 use crate::app::App;
 
+impl App {
+    /// Code and name of the district as the hub's feed tells them; as they were when the node joined before that.
+    fn district(&self) -> (DistrictCode, String) {
+        let city = self.store.city();
+        let told = city.directory.district_of(self.own.feed());
+        let joined = &self.config.node;
+        told.map_or_else(
+            || (joined.code.clone(), joined.name.clone()),
+            |district| (district.code.clone(), district.name.clone()),
+        )
+    }
+}
+
 impl Site for App {
     fn role(&self) -> Role {
         Role::Node
     }
 
     fn name(&self) -> String {
-        self.config.node.name.clone()
+        self.district().1
     }
 
     fn store(&self) -> &Store {
@@ -64,9 +77,13 @@ impl Site for App {
         let progress = self.store.feed(self.own.feed());
         let head = self.store.head(self.own.feed());
         let link = self.link.get();
+        let city = self.store.city();
+        let directory = &city.directory;
+        let (code, name) = self.district();
         vec![DistrictView {
-            code: self.config.node.code.clone(),
-            name: self.config.node.name.clone(),
+            former: directory.former(&code),
+            code,
+            name,
             feed: Some(self.own.feed()),
             state: link.state(head),
             // A node's own catalogue is always current.

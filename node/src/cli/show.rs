@@ -14,6 +14,7 @@ use crate::{
     command::{Command, SearchResult, Shown},
     edit::Edited,
     import::plan::Report,
+    key,
 };
 
 /// Prints what an import did.
@@ -87,6 +88,7 @@ pub(super) fn answer(command: &Command, answer: Value, output: Output) -> Result
                 None => output.line(&format!("{} 没有变化 / nothing changed", edited.id)),
             }
         }
+        Command::Key(command) => key::show(*command, &answer, output),
         Command::Export { .. } => output.line(&format!("已导出 / exported: {answer}")),
         Command::Status => status(&command::read(answer)?, output),
         Command::Rebuild => output.line("正在重建 / rebuilding"),

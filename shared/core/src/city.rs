@@ -11,12 +11,13 @@ mod curation;
 mod gate;
 mod rejoin;
 mod row;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use authority::{Authority, Rules, Span, Transfer};
+pub use authority::{Authority, Rules, Span, Transfer, Verdict};
 pub use conflict::{
     Appeal, Conflict, ConflictEvent, ConflictKind, ConflictState, Decided, Decision, Opened,
     Version, conflict_id,
@@ -28,11 +29,12 @@ pub use curation::{
 pub use gate::{Gate, GateKind, GateRelease, Gates, Inspector, Thresholds};
 pub use rejoin::{FeedRejoin, Forked, forked_id};
 pub use row::{CityRow, CityStatus, Scope, row};
+pub use transfer::{Accept, Accepted, LATE_EDIT, Offer, Offered, Seal};
 
 use crate::{
     directory::{Directory, Standing, Unreadable},
     id::{FeedId, Hash, Head, KeyId, RecordId},
-    op::{Change, Op, OpType},
+    op::{Change, Keys, Op, OpType},
     record::Visibility,
 };
 
@@ -84,9 +86,23 @@ pub struct Redaction {
     pub op_hash: Hash,
     /// Why, for people, with the legal basis.
     pub reason: String,
+    /// Whether the op had taken effect: then its record stays, without this version's content.
+    #[serde(default)]
+    pub effect: bool,
     /// The district's op that asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+}
+
+/// Payload of `redact.v1` in a district's feed: the hub is asked to erase an op of the same feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedactWish {
+    /// Position of the op.
+    pub seq: u64,
+    /// Its hash.
+    pub op_hash: Hash,
+    /// Why, for people, with the legal basis.
+    pub reason: String,
 }
 
 /// Payload of `hub.rejoin.v1`.
@@ -136,6 +152,9 @@ pub enum Refusal {
     /// Changed since the caller saw it.
     #[error("内容已变化，请重新查看后再试 / it was changed meanwhile; look again: {0}")]
     Changed(String),
+    /// The transfer does not agree with what both sides said, or with who owns the records.
+    #[error("移交不一致：{0} / the transfer does not agree: {0}")]
+    Disagrees(String),
     /// The decision does not fit the kind of conflict.
     #[error("此决定不适用：{0} / the decision does not fit: {0}")]
     Unfit(String),
@@ -197,7 +216,15 @@ impl City {
                 let grant: CodeGrant = read(op)?;
                 self.codes.insert(grant.code, grant.record);
             }
-            OpType::TransferCommit => self.authority.commit(read(op)?),
+            OpType::TransferOffer | OpType::TransferAccept => self.authority.note(op)?,
+            OpType::TransferCommit => {
+                let transfer: Transfer = read(op)?;
+                if transfer.records.is_none() {
+                    let (feed, into) = (transfer.from_feed, &transfer.to_district);
+                    self.directory.end_district(feed, into, transfer.effective);
+                }
+                self.authority.commit(transfer);
+            }
             OpType::Redact => {
                 let redaction: Redaction = read(op)?;
                 self.redactions.insert((redaction.feed, redaction.seq), redaction);
@@ -239,12 +266,45 @@ impl City {
         Ok(vec![change(OpType::Policy, b"policy", policy)])
     }
 
+    /// The op after which a key is not believed beyond a position of its feed.
+    ///
+    /// # Errors
+    /// `NoReason`; `NotFound` when the feed has no such key; `NoChange` when no more is believed of it already.
+    pub fn revoke_key(&self, revoke: &KeyRevoke) -> Result<Vec<Change>, Refusal> {
+        require(&revoke.reason)?;
+        let key = || revoke.key.to_string();
+        let entry = self.directory.feeds.get(&revoke.feed);
+        let keys = &entry.ok_or_else(|| Refusal::NotFound(revoke.feed.to_string()))?.keys;
+        if !keys.list().iter().any(|known| known.key == revoke.key) {
+            return Err(Refusal::NotFound(key()));
+        }
+        let known = |(id, good): &(KeyId, u64)| *id == revoke.key && *good <= revoke.last_good.seq;
+        if keys.revoked().iter().any(known) {
+            return Err(Refusal::NoChange(key()));
+        }
+        Ok(vec![change(OpType::KeyRevoke, revoke.feed.as_bytes(), revoke)])
+    }
+
+    /// The op that erases the content of an op everywhere.
+    ///
+    /// # Errors
+    /// `NoReason`; `NoChange` when it is erased already.
+    pub fn redact(&self, redaction: &Redaction) -> Result<Vec<Change>, Refusal> {
+        require(&redaction.reason)?;
+        if self.redactions.contains_key(&(redaction.feed, redaction.seq)) {
+            return Err(Refusal::NoChange(format!("{} {}", redaction.feed, redaction.seq)));
+        }
+        Ok(vec![change(OpType::Redact, redaction.feed.as_bytes(), redaction)])
+    }
+
     /// What folding a feed needs to know of the city.
     pub fn rules(&self, feed: FeedId) -> Rules {
-        let revoked = self.revoked.get(&feed).into_iter().flatten();
+        let keys = self.directory.feeds.get(&feed).map(|entry| &entry.keys);
+        let redacted = self.redactions.range((feed, 0)..=(feed, u64::MAX));
         Rules {
-            revoked: revoked.map(|revoke| (revoke.key, revoke.last_good.seq)).collect(),
+            revoked: keys.map(Keys::revoked).unwrap_or_default(),
             transfers: self.authority.of(feed),
+            redacted: redacted.map(|(at, redaction)| (at.1, redaction.effect)).collect(),
         }
     }
 
@@ -254,11 +314,10 @@ impl City {
     }
 
     fn hides_suspended(&self, feed: FeedId) -> bool {
-        self.policy.hide_suspended == Some(true)
-            && self
-                .directory
-                .district_of(feed)
-                .is_some_and(|district| district.standing == Standing::Suspended)
+        let all = self.policy.hide_suspended == Some(true);
+        self.directory.district_of(feed).is_some_and(|district| {
+            district.standing == Standing::Suspended && (all || district.hidden)
+        })
     }
 
     /// The feed that may write a record now.

@@ -18,6 +18,16 @@ pub enum Command {
     Restore(Box<Record>),
 }
 
+impl Command {
+    /// The status that the command is made for; a record whose content was erased takes any.
+    const fn wanted(&self) -> Status {
+        match self {
+            Self::Put(_) | Self::Withdraw(_) => Status::Live,
+            Self::Restore(_) => Status::Withdrawn,
+        }
+    }
+}
+
 /// Why a command is not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -57,7 +67,9 @@ pub fn decide(
     {
         return Err(Refusal::Changed { expected, found: state.op_hash });
     }
-    match (command, current.map(|state| state.status)) {
+    let erased = current.is_some_and(|state| state.redacted);
+    let status = current.map(|state| state.status);
+    match (command, status.map(|status| if erased { command.wanted() } else { status })) {
         (Command::Put(record), None) => Ok(Some(put(id, OpType::RecordPut, record, None))),
         (Command::Put(record), Some(Status::Live)) => {
             let next = put(id, OpType::RecordPut, record, current);
@@ -115,6 +127,7 @@ mod tests {
             op_hash: Hash::of(&[b"op 4"]),
             payload_hash: Hash::of(&[&record("now").to_bytes()]),
             changed_at_ms: 0,
+            redacted: false,
         }
     }
 

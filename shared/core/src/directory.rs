@@ -3,39 +3,22 @@
 //! Every decision about who belongs to the city is an op of the hub, so the directory can be rebuilt from the journal
 //! and mirrored by the nodes. Commands return changes to be signed; nothing here writes.
 
+mod district;
+mod refusal;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    district::{District, Standing},
+    refusal::Refusal,
+};
 use crate::{
-    city::{KeyRevoke, change, read},
-    id::{DistrictCode, FeedId, Hash, InstanceId},
+    city::{Cause, KeyRevoke, change, read},
+    id::{DistrictCode, FeedId, Hash, InstanceId, KeyId},
     op::{Change, Keys, Op, OpType},
 };
-
-/// Whether a district takes part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Standing {
-    /// Its node may push.
-    Active,
-    /// Its node is refused; what the city has of it stays as it is.
-    Suspended,
-}
-
-/// Payload of `dir.district.v1`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct District {
-    /// Area code at the time; may change, the feed does not.
-    pub code: DistrictCode,
-    /// Name for people.
-    pub name: String,
-    /// Active or suspended.
-    pub standing: Standing,
-    /// Why it was suspended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
 
 /// Payload of `dir.token.v1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +29,16 @@ pub struct Token {
     pub code: DistrictCode,
     /// Last moment of use, milliseconds since 1970 by the hub's clock.
     pub expires_ms: i64,
+    /// The feed that a new node goes on writing in the place of a lost one; none: a new feed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feed: Option<FeedId>,
+    /// Why the node is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
-/// Payload of `dir.feed.v1`: a feed is the district's from here on, and the token is used up.
+/// Payload of `dir.feed.v1`: a feed is the district's from here on, and the token is used up. For a feed that is known
+/// it means that another installation goes on writing it: the certificates of the one before are good no longer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeedGrant {
     /// The feed.
@@ -59,6 +49,9 @@ pub struct FeedGrant {
     pub token: Hash,
     /// Installation that joined.
     pub instance: InstanceId,
+    /// Key that it proved to hold; who asks again after a lost answer must hold it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
 }
 
 /// Payload of `key.grant.v1`.
@@ -70,6 +63,16 @@ pub struct KeyGrant {
     pub public_key: Hash,
     /// First position it may sign.
     pub from_seq: u64,
+    /// The rotation in the feed that named the key; none when the hub gave the feed another key by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+}
+
+impl KeyGrant {
+    /// The op that says so.
+    pub fn put(&self) -> Vec<Change> {
+        vec![change(OpType::KeyGrant, self.feed.as_bytes(), self)]
+    }
 }
 
 /// Payload of `cert.bind.v1`.
@@ -83,6 +86,17 @@ pub struct CertBind {
     pub not_after_ms: i64,
 }
 
+/// Payload of `cert.revoke.v1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertRevoke {
+    /// Feed the certificate spoke for.
+    pub feed: FeedId,
+    /// SHA-256 of the certificate's DER.
+    pub fingerprint: Hash,
+    /// Why, for people.
+    pub reason: String,
+}
+
 /// What the directory knows of a feed.
 #[derive(Debug, Clone)]
 pub struct FeedEntry {
@@ -92,76 +106,16 @@ pub struct FeedEntry {
     pub keys: Keys,
     /// Public key of the last grant, for proofs of possession.
     pub public_key: Option<[u8; 32]>,
-    /// Certificates that were made out for it, oldest first.
+    /// Certificates that are good for it, oldest first.
     pub certificates: Vec<CertBind>,
+    /// Certificates that are good no longer, with the reason.
+    pub revoked: BTreeMap<Hash, String>,
     /// Installation that joined, or joined again last.
     pub instance: InstanceId,
+    /// Key that it proved to hold when it joined.
+    joined_key: Option<KeyId>,
     /// How often the feed was joined again, a label for people.
     pub incarnation: u32,
-}
-
-/// Why a district's node or a command is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The token is in no op.
-    #[error("接入口令无效：本中心未签发过它 / the token is unknown to this hub")]
-    TokenUnknown,
-    /// The token was used before.
-    #[error(
-        "接入口令已被使用过，每个口令只能用一次；请在中心重新签发 / the token was used already; ask the hub for a new one"
-    )]
-    TokenUsed,
-    /// The token's time is over.
-    #[error("接入口令已过期；请在中心重新签发 / the token has expired; ask the hub for a new one")]
-    TokenExpired,
-    /// The district has a node.
-    #[error("{0} 已有节点接入 / district {0} already has a node")]
-    HasFeed(DistrictCode),
-    /// The feed id was granted before.
-    #[error("该数据流已登记 / feed {0} is registered already")]
-    FeedTaken(FeedId),
-    /// There is no such district.
-    #[error("没有代码为 {0} 的区 / there is no district {0}")]
-    NoDistrict(DistrictCode),
-    /// The district exists.
-    #[error("{0} 已登记 / district {0} exists already")]
-    DistrictExists(DistrictCode),
-    /// The feed is in no op.
-    #[error("数据流 {0} 未在中心登记 / feed {0} is not registered at the hub")]
-    UnknownFeed(FeedId),
-    /// The district is suspended.
-    #[error(
-        "{name}（{code}）已被中心暂停：{reason}。请联系市级运维 / district {code} is suspended: {reason}; contact the hub operator"
-    )]
-    Suspended {
-        /// The district.
-        code: DistrictCode,
-        /// Its name.
-        name: String,
-        /// The reason given.
-        reason: String,
-    },
-    /// The certificate speaks for another feed.
-    #[error(
-        "证书属于数据流 {certificate}，与所推送的 {feed} 不符 / the certificate is for feed {certificate}, not {feed}"
-    )]
-    WrongFeed {
-        /// Feed in the certificate.
-        certificate: FeedId,
-        /// Feed that was asked for.
-        feed: FeedId,
-    },
-    /// The certificate was issued by our CA but is not bound in the directory.
-    #[error(
-        "证书未在中心目录登记，请重新接入 / the certificate is not bound in the directory; enrol again"
-    )]
-    CertificateUnbound,
-    /// The standing is what it was asked to become.
-    #[error("{0} 的状态没有变化 / district {0} is in that state already")]
-    NoChange(DistrictCode),
-    /// The signature over the request does not verify.
-    #[error("密钥持有证明不成立 / the proof of possession does not verify")]
-    BadProof,
 }
 
 /// The directory at some position of the hub's feed.
@@ -193,10 +147,7 @@ impl Directory {
     pub fn apply(&mut self, op: &Op) -> Result<(), Unreadable> {
         self.seq = op.seq;
         match op.kind {
-            OpType::DirDistrict => {
-                let district: District = read(op)?;
-                self.districts.insert(district.code.clone(), district);
-            }
+            OpType::DirDistrict => self.put_district(read(op)?),
             OpType::DirToken => {
                 let token: Token = read(op)?;
                 self.tokens.insert(token.hash, (token, None));
@@ -206,10 +157,12 @@ impl Directory {
                 let grant: KeyGrant = read(op)?;
                 if let Some(entry) = self.feeds.get_mut(&grant.feed) {
                     let key = *grant.public_key.as_bytes();
-                    entry
-                        .keys
-                        .grant(&key, grant.from_seq)
-                        .map_err(|bad| Unreadable::of(op, &bad))?;
+                    let keys = &mut entry.keys;
+                    let granted = match grant.cause {
+                        Some(_) => keys.countersign(&key, grant.from_seq),
+                        None => keys.grant(&key, grant.from_seq),
+                    };
+                    granted.map_err(|bad| Unreadable::of(op, &bad))?;
                     entry.public_key = Some(key);
                 }
             }
@@ -217,6 +170,12 @@ impl Directory {
                 let bind: CertBind = read(op)?;
                 if let Some(entry) = self.feeds.get_mut(&bind.feed) {
                     entry.certificates.push(bind);
+                }
+            }
+            OpType::CertRevoke => {
+                let revoke: CertRevoke = read(op)?;
+                if let Some(entry) = self.feeds.get_mut(&revoke.feed) {
+                    entry.revoke(|fingerprint| fingerprint == revoke.fingerprint, &revoke.reason);
                 }
             }
             _ => {}
@@ -228,12 +187,20 @@ impl Directory {
         if let Some((_, used)) = self.tokens.get_mut(&grant.token) {
             *used = Some(grant.feed);
         }
+        if let Some(entry) = self.feeds.get_mut(&grant.feed) {
+            entry.revoke(|_any| true, "节点已更换 / the node was replaced");
+            (entry.instance, entry.joined_key) = (grant.instance, grant.key);
+            entry.incarnation += 1;
+            return;
+        }
         let entry = FeedEntry {
             code: grant.code,
             keys: Keys::default(),
             public_key: None,
             certificates: Vec::new(),
+            revoked: BTreeMap::new(),
             instance: grant.instance,
+            joined_key: grant.key,
             incarnation: 1,
         };
         self.feeds.insert(grant.feed, entry);
@@ -261,64 +228,11 @@ impl Directory {
         self.districts.get(&self.feeds.get(&feed)?.code)
     }
 
-    /// A new district with its first token.
-    ///
-    /// # Errors
-    /// `DistrictExists`.
-    pub fn add_district(&self, name: &str, token: &Token) -> Result<Vec<Change>, Refusal> {
-        if self.districts.contains_key(&token.code) {
-            return Err(Refusal::DistrictExists(token.code.clone()));
-        }
-        let district = District {
-            code: token.code.clone(),
-            name: name.to_owned(),
-            standing: Standing::Active,
-            reason: None,
-        };
-        let subject = token.code.as_str().as_bytes();
-        Ok(vec![
-            change(OpType::DirDistrict, subject, &district),
-            change(OpType::DirToken, subject, token),
-        ])
-    }
-
-    /// Another token for a district whose node has not joined yet.
-    ///
-    /// # Errors
-    /// `NoDistrict`, `HasFeed`.
-    pub fn add_token(&self, token: &Token) -> Result<Vec<Change>, Refusal> {
-        if !self.districts.contains_key(&token.code) {
-            return Err(Refusal::NoDistrict(token.code.clone()));
-        }
-        if self.feed_of(&token.code).is_some() {
-            return Err(Refusal::HasFeed(token.code.clone()));
-        }
-        Ok(vec![change(OpType::DirToken, token.code.as_str().as_bytes(), token)])
-    }
-
-    /// Suspends or resumes a district.
-    ///
-    /// # Errors
-    /// `NoDistrict`, `NoChange`.
-    pub fn set_standing(
-        &self,
-        code: &DistrictCode,
-        standing: Standing,
-        reason: Option<String>,
-    ) -> Result<Vec<Change>, Refusal> {
-        let known = self.districts.get(code).ok_or_else(|| Refusal::NoDistrict(code.clone()))?;
-        if known.standing == standing {
-            return Err(Refusal::NoChange(code.clone()));
-        }
-        let district = District { standing, reason, ..known.clone() };
-        Ok(vec![change(OpType::DirDistrict, code.as_str().as_bytes(), &district)])
-    }
-
-    /// The district that a token opens the door for, if it is good now.
+    /// What a token opens the door for, if it is good now: the district, and the feed of the node that is replaced.
     ///
     /// # Errors
     /// `TokenUnknown`, `TokenUsed`, `TokenExpired`, `HasFeed`, `Suspended`.
-    pub fn redeem(&self, token: Hash, now_ms: i64) -> Result<&District, Refusal> {
+    pub fn redeem(&self, token: Hash, now_ms: i64) -> Result<(&District, Option<FeedId>), Refusal> {
         let (token, used) = self.tokens.get(&token).ok_or(Refusal::TokenUnknown)?;
         if used.is_some() {
             return Err(Refusal::TokenUsed);
@@ -326,23 +240,25 @@ impl Directory {
         if now_ms > token.expires_ms {
             return Err(Refusal::TokenExpired);
         }
-        if self.feed_of(&token.code).is_some() {
-            return Err(Refusal::HasFeed(token.code.clone()));
+        let district =
+            self.current(&token.code).ok_or_else(|| Refusal::NoDistrict(token.code.clone()))?;
+        if self.feed_of(&district.code) != token.feed {
+            return Err(Refusal::HasFeed(district.code.clone()));
         }
-        let district = self
-            .districts
-            .get(&token.code)
-            .ok_or_else(|| Refusal::NoDistrict(token.code.clone()))?;
         standing(district)?;
-        Ok(district)
+        Ok((district, token.feed))
     }
 
-    /// The feed that a token was used for.
-    pub fn joined_with(&self, token: Hash) -> Option<FeedId> {
-        self.tokens.get(&token)?.1
+    /// The feed that a token was used for, when it was by the holder of this key.
+    pub fn joined_with(&self, token: Hash, public_key: &[u8; 32]) -> Option<FeedId> {
+        let feed = self.tokens.get(&token)?.1?;
+        let entry = self.feeds.get(&feed)?;
+        let same = entry.joined_key == Some(KeyId::of(public_key))
+            || entry.public_key == Some(*public_key);
+        same.then_some(feed)
     }
 
-    /// The ops that make a node part of the city.
+    /// The ops that make a node with a new feed part of the city.
     ///
     /// # Errors
     /// Those of [`Self::redeem`], and `FeedTaken`.
@@ -353,8 +269,8 @@ impl Directory {
         certificate: &CertBind,
         now_ms: i64,
     ) -> Result<Vec<Change>, Refusal> {
-        self.redeem(grant.token, now_ms)?;
-        if self.feeds.contains_key(&grant.feed) {
+        let (_, replaced) = self.redeem(grant.token, now_ms)?;
+        if replaced.is_some() || self.feeds.contains_key(&grant.feed) {
             return Err(Refusal::FeedTaken(grant.feed));
         }
         let subject = grant.feed.as_bytes();
@@ -365,6 +281,33 @@ impl Directory {
         ])
     }
 
+    /// The op that takes a feed from a lost node: from here on its certificates are refused. Key and certificate of the
+    /// new one follow by [`Self::seat`] when nothing of the old one is under way any more.
+    ///
+    /// # Errors
+    /// Those of [`Self::redeem`]; `FeedTaken` when the token is not for this feed.
+    pub fn replace(&self, grant: &FeedGrant, now_ms: i64) -> Result<Vec<Change>, Refusal> {
+        let (_, replaced) = self.redeem(grant.token, now_ms)?;
+        if replaced != Some(grant.feed) {
+            return Err(Refusal::FeedTaken(grant.feed));
+        }
+        Ok(vec![change(OpType::DirFeed, grant.feed.as_bytes(), grant)])
+    }
+
+    /// The ops that give a feed's installation its key, if it has another one, and its certificate.
+    ///
+    /// # Errors
+    /// `UnknownFeed`, `Suspended`.
+    pub fn seat(&self, key: &KeyGrant, certificate: &CertBind) -> Result<Vec<Change>, Refusal> {
+        let known = self.entry(key.feed)?.keys.current();
+        let mut changes = Vec::new();
+        if known != Some(KeyId::of(key.public_key.as_bytes())) {
+            changes.extend(key.put());
+        }
+        changes.extend(self.bind(certificate)?);
+        Ok(changes)
+    }
+
     /// The op that binds a renewed certificate.
     ///
     /// # Errors
@@ -372,6 +315,18 @@ impl Directory {
     pub fn bind(&self, certificate: &CertBind) -> Result<Vec<Change>, Refusal> {
         self.entry(certificate.feed)?;
         Ok(vec![change(OpType::CertBind, certificate.feed.as_bytes(), certificate)])
+    }
+
+    /// The op after which a certificate is good no longer.
+    ///
+    /// # Errors
+    /// `UnknownFeed`, `NoCertificate`.
+    pub fn revoke_certificate(&self, revoke: &CertRevoke) -> Result<Vec<Change>, Refusal> {
+        let entry = self.feeds.get(&revoke.feed).ok_or(Refusal::UnknownFeed(revoke.feed))?;
+        if !entry.certificates.iter().any(|bound| bound.fingerprint == revoke.fingerprint) {
+            return Err(Refusal::NoCertificate(revoke.fingerprint));
+        }
+        Ok(vec![change(OpType::CertRevoke, revoke.feed.as_bytes(), revoke)])
     }
 
     /// The feed's entry, when its district takes part.
@@ -403,10 +358,19 @@ impl Directory {
         }
         let entry = self.entry(feed)?;
         if entry.certificates.iter().any(|bound| bound.fingerprint == fingerprint) {
-            Ok(entry)
-        } else {
-            Err(Refusal::CertificateUnbound)
+            return Ok(entry);
         }
+        Err(match entry.revoked.get(&fingerprint) {
+            Some(reason) => Refusal::CertificateRevoked(reason.clone()),
+            None => Refusal::CertificateUnbound,
+        })
+    }
+}
+
+impl FeedEntry {
+    fn revoke(&mut self, which: impl Fn(Hash) -> bool, reason: &str) {
+        let gone = self.certificates.extract_if(.., |bound| which(bound.fingerprint));
+        self.revoked.extend(gone.map(|bound| (bound.fingerprint, reason.to_owned())));
     }
 }
 

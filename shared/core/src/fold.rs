@@ -9,7 +9,7 @@ use jiff::{Timestamp, civil::Date, tz::Offset};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    city::Rules,
+    city::{Rules, Verdict},
     id::{FeedId, Hash, RecordId},
     op::{Op, OpType, SCHEMA},
     record::{Record, Visibility},
@@ -46,6 +46,8 @@ pub struct RecordState {
     pub payload_hash: Hash,
     /// When the current op was made by the author's clock, milliseconds since 1970.
     pub changed_at_ms: i64,
+    /// The content of the current op is erased: the record shows as withdrawn until its district writes another one.
+    pub redacted: bool,
 }
 
 const STATE_BYTES: usize = 1 + 1 + 1 + 16 + 8 + 32 + 32 + 8;
@@ -55,7 +57,11 @@ impl RecordState {
     pub fn to_bytes(&self) -> [u8; STATE_BYTES] {
         let mut bytes = [0; STATE_BYTES];
         bytes[0] = 1;
-        bytes[1] = u8::from(self.status == Status::Live);
+        bytes[1] = match (self.redacted, self.status) {
+            (true, _) => 2,
+            (false, Status::Live) => 1,
+            (false, Status::Withdrawn) => 0,
+        };
         bytes[2] = u8::try_from(self.visibility.as_u32()).unwrap_or(0);
         bytes[3..19].copy_from_slice(self.feed.as_bytes());
         bytes[19..27].copy_from_slice(&self.seq.to_be_bytes());
@@ -77,6 +83,7 @@ impl RecordState {
             op_hash: Hash::try_from(&bytes[27..59]).ok()?,
             payload_hash: Hash::try_from(&bytes[59..91]).ok()?,
             changed_at_ms: i64::from_be_bytes(bytes[91..99].try_into().ok()?),
+            redacted: bytes[1] == 2,
         })
     }
 
@@ -167,7 +174,8 @@ pub fn fold(
     rules: &Rules,
     current: impl FnOnce(RecordId) -> Option<RecordState>,
 ) -> Folded {
-    if rules.disbelieves(op.key, op.seq) {
+    let verdict = rules.verdict(op);
+    if verdict == Verdict::Disbelieved {
         return Folded::without_effect(invalid("signed with a key that was revoked before"));
     }
     if op.min_reader > SCHEMA || matches!(op.kind, OpType::Unknown(_)) {
@@ -176,21 +184,32 @@ pub fn fold(
     if is_letter(&op.kind) {
         return Folded { letter: true, ..Folded::without_effect(Outcome::Materialised) };
     }
-    match effect(op, rules, current) {
-        Ok((id, status, match_keys)) => Folded {
-            outcome: Outcome::Materialised,
-            change: Some((id, state_after(op, status))),
-            match_keys,
-            letter: false,
-        },
-        Err(outcome) => {
-            let letter = outcome == Outcome::NotAuthoritative
-                && RecordId::try_from(op.subject.as_ref())
-                    .is_ok_and(|id| rules.gave_away(op.feed, id));
-            Folded { letter, ..Folded::without_effect(outcome) }
+    if let Verdict::Foreign { late } = verdict {
+        return Folded { letter: late, ..Folded::without_effect(Outcome::NotAuthoritative) };
+    }
+    if verdict == Verdict::Redacted(false) {
+        return Folded::without_effect(invalid(REDACTED));
+    }
+    let redacted = verdict == Verdict::Redacted(true);
+    match effect(op, redacted, current) {
+        Ok((id, status, match_keys)) => {
+            // Without its content it can only be shown as gone.
+            let status = if redacted { Status::Withdrawn } else { status };
+            let redacted = redacted && op.kind != OpType::RecordTombstone;
+            let state = RecordState { redacted, ..state_after(op, status) };
+            Folded {
+                outcome: Outcome::Materialised,
+                change: Some((id, state)),
+                match_keys,
+                letter: false,
+            }
         }
+        Err(outcome) => Folded::without_effect(outcome),
     }
 }
+
+/// What is told of an op whose content is erased.
+pub const REDACTED: &str = "内容已依法删除 / the content was erased by law";
 
 fn state_after(op: &Op, status: Status) -> RecordState {
     RecordState {
@@ -201,6 +220,7 @@ fn state_after(op: &Op, status: Status) -> RecordState {
         op_hash: op.hash,
         payload_hash: op.payload_hash,
         changed_at_ms: op.claimed_at_ms,
+        redacted: false,
     }
 }
 
@@ -210,27 +230,33 @@ fn invalid(reason: impl Into<String>) -> Outcome {
 
 fn effect(
     op: &Op,
-    rules: &Rules,
+    redacted: bool,
     current: impl FnOnce(RecordId) -> Option<RecordState>,
 ) -> Result<(RecordId, Status, Vec<String>), Outcome> {
     let id = RecordId::try_from(op.subject.as_ref()).map_err(|bad| invalid(bad.to_string()))?;
-    if !rules.admits(op.feed, op.seq, id) {
-        return Err(Outcome::NotAuthoritative);
-    }
-    let mut status = current(id).map(|state| state.status);
-    // What another feed made of the record before is not looked at: the first op after a transfer may be any.
-    if status.is_none() && id.origin() != op.feed && op.kind != OpType::RecordPut {
-        let takes_over = op.kind == OpType::RecordTombstone;
-        status = Some(if takes_over { Status::Live } else { Status::Withdrawn });
+    let current = current(id);
+    let mut status = current.map(|state| state.status);
+    // What another feed made of the record before is not looked at, and what an erased version was is not known: the
+    // op that follows may be any.
+    let unknown = current.map_or(id.origin() != op.feed, |state| state.redacted);
+    if unknown {
+        status = match op.kind {
+            OpType::RecordTombstone => Some(Status::Live),
+            OpType::RecordRevive => Some(Status::Withdrawn),
+            _ => None,
+        };
     }
     match (&op.kind, status) {
         (OpType::RecordPut, None | Some(Status::Live))
         | (OpType::RecordRevive, Some(Status::Withdrawn)) => {
-            Ok((id, Status::Live, read_record(op)?.match_keys()))
+            let match_keys = if redacted { Vec::new() } else { read_record(op)?.match_keys() };
+            Ok((id, Status::Live, match_keys))
         }
         (OpType::RecordTombstone, Some(Status::Live)) => {
-            serde_json::from_slice::<Tombstone>(&op.signed.payload)
-                .map_err(|error| invalid(format!("tombstone payload: {error}")))?;
+            if !redacted {
+                serde_json::from_slice::<Tombstone>(&op.signed.payload)
+                    .map_err(|error| invalid(format!("tombstone payload: {error}")))?;
+            }
             Ok((id, Status::Withdrawn, Vec::new()))
         }
         (OpType::RecordPut, Some(Status::Withdrawn)) => {

@@ -18,7 +18,7 @@ use crate::{
 mod key;
 mod kind;
 
-pub use key::{KeyRotation, Keys};
+pub use key::{KeyRotation, KeyStretch, Keys};
 pub use kind::OpType;
 
 /// The one suite of this version: SHA-256 and ed25519.

@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
 
 use ed25519_dalek::SigningKey;
+use jiff::civil::date;
 use liandong_core::{
-    directory::{CertBind, Directory, FeedGrant, KeyGrant, Refusal, Standing, Token},
+    directory::{CertBind, CertRevoke, Directory, FeedGrant, KeyGrant, Refusal, Standing, Token},
     id::{DistrictCode, FeedId, Hash, Head, InstanceId},
     op::{Author, Change, Op, OpType, Stamp},
     receipt::token_hash,
@@ -45,14 +46,16 @@ impl Hub {
     fn try_join(&self, feed: u8, secret: &str, now_ms: i64) -> Result<Vec<Change>, Refusal> {
         let grant = FeedGrant {
             feed: feed_id(feed),
-            code: self.directory.redeem(token_hash(secret.as_bytes()), now_ms)?.code.clone(),
+            code: self.directory.redeem(token_hash(secret.as_bytes()), now_ms)?.0.code.clone(),
             token: token_hash(secret.as_bytes()),
             instance: InstanceId::new([feed; 16]),
+            key: None,
         };
         let key = KeyGrant {
             feed: grant.feed,
             public_key: Hash::new(node(feed).public_key()),
             from_seq: 1,
+            cause: None,
         };
         self.directory.join(&grant, &key, &certificate(feed, 1), now_ms)
     }
@@ -63,9 +66,14 @@ impl Hub {
     }
 
     fn set(&mut self, code: &str, standing: Standing, reason: Option<&str>) {
-        let reason = reason.map(str::to_owned);
-        let changes = self.directory.set_standing(&district(code), standing, reason).unwrap();
-        self.commit(changes);
+        let code = district(code);
+        let changes = match standing {
+            Standing::Active => self.directory.resume(&code),
+            Standing::Suspended => {
+                self.directory.suspend(&code, reason.unwrap_or_default().to_owned(), false)
+            }
+        };
+        self.commit(changes.unwrap());
     }
 
     fn admit(&self, feed: u8, certificate_feed: u8, certificate: u8) -> Result<(), Refusal> {
@@ -88,7 +96,7 @@ fn node(n: u8) -> Author {
 
 fn token(code: &str, secret: &str) -> Token {
     let hash = token_hash(secret.as_bytes());
-    Token { hash, code: district(code), expires_ms: NOW + DAY }
+    Token { hash, code: district(code), expires_ms: NOW + DAY, feed: None, reason: None }
 }
 
 fn certificate(feed: u8, n: u8) -> CertBind {
@@ -201,9 +209,9 @@ fn commands_about_what_is_not_there_are_refused() {
     assert_eq!(twice, Err(Refusal::DistrictExists(district("310115"))));
     let nowhere = Refusal::NoDistrict(district("310199"));
     assert_eq!(hub.directory.add_token(&token("310199", "x")), Err(nowhere.clone()));
-    let stopped = hub.directory.set_standing(&district("310199"), Standing::Suspended, None);
+    let stopped = hub.directory.suspend(&district("310199"), "停".to_owned(), false);
     assert_eq!(stopped, Err(nowhere));
-    let same = hub.directory.set_standing(&district("310115"), Standing::Active, None);
+    let same = hub.directory.resume(&district("310115"));
     assert_eq!(same, Err(Refusal::NoChange(district("310115"))));
     let unknown = hub.directory.bind(&certificate(15, 2));
     assert_eq!(unknown, Err(Refusal::UnknownFeed(feed_id(15))));
@@ -250,4 +258,172 @@ fn an_op_that_cannot_be_read_is_skipped_and_later_ones_go_on() {
     hub.join(15, "first");
     assert_eq!(hub.directory.seq, hub.ops.len() as u64);
     assert_eq!(hub.admit(15, 15, 1), Ok(()));
+}
+
+/// The districts of the city in the order in which they changed: code, name, what became of it and when.
+///
+/// Source: `domain/districts.csv`.
+fn shanghai() -> Hub {
+    let mut hub = Hub::new();
+    let names = [
+        ("310101", "黄浦区"),
+        ("310103", "卢湾区"),
+        ("310106", "静安区"),
+        ("310108", "闸北区"),
+        ("310115", "浦东新区"),
+        ("310119", "南汇区"),
+        ("310230", "崇明县"),
+    ];
+    for (code, name) in names {
+        let changes = hub.directory.add_district(name, &token(code, code)).unwrap();
+        hub.commit(changes);
+    }
+    let merges = [
+        ("310119", "310115", date(2009, 5, 6)),
+        ("310103", "310101", date(2011, 6, 8)),
+        ("310108", "310106", date(2015, 11, 4)),
+    ];
+    hub.join(8, "310108");
+    hub.join(30, "310230");
+    for (code, into, day) in merges {
+        let changes = hub.directory.merge(&district(code), &district(into), day).unwrap();
+        hub.commit(changes);
+    }
+    let (code, new) = (district("310230"), district("310151"));
+    let changes = hub.directory.rename(&code, &new, "崇明区", date(2016, 7, 22)).unwrap();
+    hub.commit(changes);
+    hub
+}
+
+#[test]
+fn a_code_of_any_time_means_the_district_of_the_day() {
+    let hub = shanghai();
+    let table = [
+        ("310119", date(2008, 1, 1), "南汇区"),
+        ("310119", date(2009, 5, 5), "南汇区"),
+        ("310119", date(2009, 5, 6), "浦东新区"),
+        ("310115", date(2008, 1, 1), "浦东新区"),
+        ("310103", date(2016, 5, 11), "黄浦区"),
+        ("310108", date(2015, 11, 3), "闸北区"),
+        ("310108", date(2015, 11, 4), "静安区"),
+        ("310106", date(2015, 11, 3), "静安区"),
+        // The plan of 11 May 2016 still names the county.
+        ("310230", date(2016, 5, 11), "崇明县"),
+        ("310151", date(2016, 5, 11), "崇明县"),
+        ("310230", date(2016, 7, 22), "崇明区"),
+        ("310151", date(2016, 7, 22), "崇明区"),
+    ];
+    for (code, day, name) in table {
+        assert_eq!(hub.directory.name_at(&district(code), day), Some(name), "{code} on {day}");
+    }
+    assert_eq!(hub.directory.name_at(&district("310199"), date(2016, 1, 1)), None);
+    assert_eq!(hub.directory.former(&district("310151")), [district("310230")]);
+    assert_eq!(hub.directory.former(&district("310106")), [district("310108")]);
+    assert!(hub.directory.former(&district("310230")).is_empty());
+}
+
+#[test]
+fn a_feed_goes_with_its_renamed_district_and_stays_with_one_that_ended() {
+    let hub = shanghai();
+    assert_eq!(hub.directory.feed_of(&district("310151")), Some(feed_id(30)));
+    assert_eq!(hub.directory.feed_of(&district("310230")), None);
+    assert_eq!(hub.directory.district_of(feed_id(30)).unwrap().name, "崇明区");
+    assert_eq!(hub.admit(30, 30, 1), Ok(()));
+    // What the node of a district that ended still holds is wanted.
+    assert_eq!(hub.directory.district_of(feed_id(8)).unwrap().name, "闸北区");
+    assert_eq!(hub.admit(8, 8, 1), Ok(()));
+}
+
+#[test]
+fn what_has_a_successor_is_changed_no_more() {
+    let hub = shanghai();
+    let (directory, day) = (&hub.directory, date(2017, 1, 1));
+    for (code, successor) in [("310108", "310106"), ("310230", "310151")] {
+        let refused = Refusal::Succeeded(district(code), district(successor));
+        let (code, other) = (district(code), district("310101"));
+        let refusals = [
+            directory.suspend(&code, "停".to_owned(), false),
+            directory.resume(&code),
+            directory.rename(&code, &district("310199"), "又一区", day),
+            directory.merge(&code, &other, day),
+            directory.merge(&other, &code, day),
+            directory.add_token(&token(code.as_str(), "x")),
+        ];
+        for found in refusals {
+            assert_eq!(found, Err(refused.clone()));
+        }
+    }
+    let (one, two) = (district("310101"), district("310115"));
+    assert_eq!(
+        directory.rename(&one, &two, "黄浦区", day),
+        Err(Refusal::DistrictExists(two)),
+        "a code is not taken from another district"
+    );
+    assert_eq!(directory.merge(&one, &one, day), Err(Refusal::NoChange(one.clone())));
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_with_its_reason_and_the_next_one_is_good() {
+    let mut hub = Hub::new();
+    hub.add_district("310115", "first");
+    hub.join(15, "first");
+    let renewed = hub.directory.bind(&certificate(15, 2)).unwrap();
+    hub.commit(renewed);
+    let revoke = CertRevoke {
+        feed: feed_id(15),
+        fingerprint: Hash::new([1; 32]),
+        reason: "笔记本失窃".to_owned(),
+    };
+    let changes = hub.directory.revoke_certificate(&revoke).unwrap();
+    hub.commit(changes);
+    let reason = Refusal::CertificateRevoked("笔记本失窃".to_owned());
+    assert_eq!(hub.admit(15, 15, 1), Err(reason));
+    assert_eq!(hub.admit(15, 15, 2), Ok(()));
+    let twice = hub.directory.revoke_certificate(&revoke);
+    assert_eq!(twice, Err(Refusal::NoCertificate(Hash::new([1; 32]))));
+}
+
+#[test]
+fn a_new_node_goes_on_with_the_feed_of_a_lost_one() {
+    let mut hub = Hub::new();
+    hub.add_district("310115", "first");
+    hub.join(15, "first");
+    let again = Token { feed: Some(feed_id(15)), ..token("310115", "again") };
+    let none = Token { feed: Some(feed_id(6)), ..token("310115", "none") };
+    assert_eq!(hub.directory.add_token(&none), Err(Refusal::NoFeed(district("310115"))));
+    let changes = hub.directory.add_token(&again).unwrap();
+    hub.commit(changes);
+    let new = Author::new(feed_id(15), SigningKey::from_bytes(&[99; 32]));
+    let grant = FeedGrant {
+        feed: feed_id(15),
+        code: district("310115"),
+        token: again.hash,
+        instance: InstanceId::new([99; 16]),
+        key: Some(new.key_id()),
+    };
+    let other = FeedGrant { feed: feed_id(6), ..grant.clone() };
+    assert_eq!(hub.directory.replace(&other, NOW), Err(Refusal::FeedTaken(feed_id(6))));
+    let changes = hub.directory.replace(&grant, NOW).unwrap();
+    hub.commit(changes);
+    assert!(matches!(hub.admit(15, 15, 1), Err(Refusal::CertificateRevoked(_))), "the old one");
+    assert_eq!(hub.directory.replace(&grant, NOW), Err(Refusal::TokenUsed));
+    // The hub stops here and goes on later: whoever holds the key asks again, and nobody else.
+    assert_eq!(hub.directory.joined_with(again.hash, &new.public_key()), Some(feed_id(15)));
+    assert_eq!(hub.directory.joined_with(again.hash, &node(6).public_key()), None);
+    let key = KeyGrant {
+        feed: feed_id(15),
+        public_key: Hash::new(new.public_key()),
+        from_seq: 8,
+        cause: None,
+    };
+    for changes in [2, 1] {
+        let seat = hub.directory.seat(&key, &certificate(15, 3)).unwrap();
+        assert_eq!(seat.len(), changes, "the key is granted once");
+        hub.commit(seat);
+    }
+    assert_eq!(hub.admit(15, 15, 3), Ok(()));
+    let entry = &hub.directory.feeds[&feed_id(15)];
+    assert_eq!(entry.incarnation, 2);
+    let stretches: Vec<_> = entry.keys.list().iter().map(|k| (k.from_seq, k.until_seq)).collect();
+    assert_eq!(stretches, [(1, Some(7)), (8, None)]);
 }

@@ -176,7 +176,7 @@ proptest! {
 
     #[test]
     fn a_state_survives_its_bytes(
-        live in any::<bool>(),
+        status in 0_u8..3,
         visibility in 0_u32..3,
         feed in any::<[u8; 16]>(),
         seq in any::<u64>(),
@@ -184,13 +184,14 @@ proptest! {
         changed_at_ms in any::<i64>(),
     ) {
         let state = RecordState {
-            status: if live { Status::Live } else { Status::Withdrawn },
+            status: if status == 1 { Status::Live } else { Status::Withdrawn },
             visibility: Visibility::from_u32(visibility),
             feed: FeedId::new(feed),
             seq,
             op_hash: Hash::new(hashes.0),
             payload_hash: Hash::new(hashes.1),
             changed_at_ms,
+            redacted: status == 2,
         };
         let bytes = state.to_bytes();
         prop_assert_eq!(RecordState::from_bytes(&bytes), Some(state));

@@ -19,6 +19,11 @@ pub fn today_shanghai() -> Date {
     shanghai(now_ms()).date()
 }
 
+/// The day of a moment in Shanghai.
+pub fn day_shanghai(ms: i64) -> Date {
+    shanghai(ms).date()
+}
+
 /// A time for people, e.g. `2026-11-23 14:52:10`, in Shanghai time.
 pub fn format_shanghai(ms: i64) -> String {
     shanghai(ms).strftime("%Y-%m-%d %H:%M:%S").to_string()

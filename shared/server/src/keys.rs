@@ -18,6 +18,8 @@ use crate::{clock, config::write_private, identity::IdentityError};
 
 const IDENTITY_FILE: &str = "identity.json";
 const KEY_FILE: &str = "feed.pem";
+/// The key that a rotation is about to name: it becomes [`KEY_FILE`] once the feed has named it.
+const NEXT_FILE: &str = "feed.next.pem";
 
 /// Who a process is; holds no secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,12 +58,21 @@ pub fn create(dir: &Path) -> Result<(Identity, Author), IdentityError> {
     let mut rng = rand::rng();
     let (feed, instance) = (FeedId::new(rng.random()), new_instance());
     let identity = Identity { feed, instance, incarnation: first() };
-    let key = SigningKey::from_bytes(&rng.random());
-    let key_path = dir.join(KEY_FILE);
-    let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|error| damaged(&key_path, &error))?;
-    write_private(&key_path, pem.as_bytes()).map_err(file(&key_path))?;
+    let key = new_key(&dir.join(KEY_FILE))?;
     keep(dir, &identity)?;
     Ok((identity, Author::new(identity.feed, key)))
+}
+
+fn new_key(path: &Path) -> Result<SigningKey, IdentityError> {
+    let key = SigningKey::from_bytes(&rand::rng().random());
+    let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|error| damaged(path, &error))?;
+    write_private(path, pem.as_bytes()).map_err(file(path))?;
+    Ok(key)
+}
+
+fn read_key(path: &Path) -> Result<SigningKey, IdentityError> {
+    let pem = fs::read_to_string(path).map_err(file(path))?;
+    SigningKey::from_pkcs8_pem(&pem).map_err(|error| damaged(path, &error))
 }
 
 /// Keeps who a process is, whole or not at all.
@@ -79,6 +90,36 @@ pub fn new_instance() -> InstanceId {
     InstanceId::new(rand::rng().random())
 }
 
+/// Makes the key that the feed shall be rotated to and keeps it beside the present one.
+///
+/// # Errors
+/// `File`, `Damaged`.
+pub fn prepare_next(dir: &Path, feed: FeedId) -> Result<Author, IdentityError> {
+    Ok(Author::new(feed, new_key(&dir.join(NEXT_FILE))?))
+}
+
+/// The key that a rotation was prepared for and that is not the present one yet.
+///
+/// # Errors
+/// `File`, `Damaged`.
+pub fn next(dir: &Path, feed: FeedId) -> Result<Option<Author>, IdentityError> {
+    let path = dir.join(NEXT_FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    Ok(Some(Author::new(feed, read_key(&path)?)))
+}
+
+/// Ends a rotation: the prepared key becomes the present one when the feed has named it, else it is forgotten.
+///
+/// # Errors
+/// `File`.
+pub fn settle_next(dir: &Path, named: bool) -> Result<(), IdentityError> {
+    let (next, key) = (dir.join(NEXT_FILE), dir.join(KEY_FILE));
+    let done = if named { fs::rename(&next, &key) } else { fs::remove_file(&next) };
+    done.and_then(|()| fs::File::open(dir)?.sync_all()).map_err(file(&next))
+}
+
 /// Reads what [`create`] wrote.
 ///
 /// # Errors
@@ -88,11 +129,8 @@ pub fn open(dir: &Path) -> Result<(Identity, Author), IdentityError> {
     let text = fs::read(&path).map_err(file(&path))?;
     let identity: Identity =
         serde_json::from_slice(&text).map_err(|error| damaged(&path, &error))?;
-    let key_path = dir.join(KEY_FILE);
-    let pem = fs::read_to_string(&key_path).map_err(file(&key_path))?;
-    let key = SigningKey::from_pkcs8_pem(&pem).map_err(|error| damaged(&key_path, &error))?;
-    let author = Author::new(identity.feed, key).with_incarnation(identity.incarnation);
-    Ok((identity, author))
+    let author = Author::new(identity.feed, read_key(&dir.join(KEY_FILE))?);
+    Ok((identity, author.with_incarnation(identity.incarnation)))
 }
 
 /// A fresh ULID.

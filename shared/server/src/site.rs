@@ -41,6 +41,8 @@ pub enum State {
     Diverged,
     /// The other side refuses the connection.
     Refused,
+    /// The district ended in another one; what its node still holds goes there.
+    Merged,
 }
 
 impl State {
@@ -57,6 +59,7 @@ impl State {
             Self::Held => "held",
             Self::Diverged => "diverged",
             Self::Refused => "refused",
+            Self::Merged => "merged",
         }
     }
 
@@ -73,6 +76,7 @@ impl State {
             Self::Held => ("大批变更待确认", "a mass change waits"),
             Self::Diverged => ("摘要不一致", "roots differ"),
             Self::Refused => ("被拒绝", "refused"),
+            Self::Merged => ("已并入他区", "merged into another"),
         }
     }
 }
@@ -82,6 +86,8 @@ impl State {
 pub struct DistrictView {
     /// Area code of today.
     pub code: DistrictCode,
+    /// Codes by which it, or a district merged into it, is still found.
+    pub former: Vec<DistrictCode>,
     /// Name for people.
     pub name: String,
     /// Its feed, once its node has joined.
@@ -94,6 +100,13 @@ pub struct DistrictView {
     pub records: u64,
     /// Ops the node has that are not shown yet.
     pub lag_records: u64,
+}
+
+impl DistrictView {
+    /// Whether a code of any time means this district.
+    pub fn answers_to(&self, code: &DistrictCode) -> bool {
+        self.code == *code || self.former.contains(code)
+    }
 }
 
 /// A process whose catalogue can be read.

@@ -202,10 +202,30 @@ impl Projection {
     }
 
     /// Whether a feed has been folded by rules that are no longer true of what was folded.
-    pub(crate) fn outdated(&self, feed: FeedId, rules: &Rules) -> bool {
-        let (mark, empty) = (self.mark(feed), Rules::default());
+    pub(crate) fn outdated(
+        &self,
+        feed: FeedId,
+        journals: &impl Journals,
+    ) -> Result<bool, StoreError> {
+        let rules = journals.terms(feed).rules;
+        let (end, empty) = (self.mark(feed).head.seq, Rules::default());
         let before = self.rules.get(&feed).unwrap_or(&empty);
-        !rules.agrees_up_to(before, feed, mark.head.seq)
+        let Some(from) = rules.differs_from(before, feed) else { return Ok(false) };
+        let mut after = from.saturating_sub(1);
+        // Most often what changed lies behind all that was folded, or says the same of each op.
+        while after < end {
+            let read = |journal: &Journal| {
+                journal.read(after, limit::FOLD_OPS_MAX, limit::BATCH_BYTES_MAX)
+            };
+            let ops = journals.with(feed, read).transpose()?.unwrap_or_default();
+            let Some(last) = ops.last() else { break };
+            after = last.seq;
+            let folded = ops.iter().filter(|op| op.seq <= end);
+            if folded.clone().any(|op| rules.verdict(op) != before.verdict(op)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Folds the next few ops of a feed. Returns what it changed; nothing when there was nothing to fold.

@@ -1,7 +1,7 @@
 //! Who is refused at the door, and that both ends are told why.
 
 use liandong_core::id::{DistrictCode, Head};
-use liandong_hub::command::Command;
+use liandong_hub::{command::Command, district::Command as District};
 use liandong_server::{
     clock,
     identity::{Authority, JoinToken, certificate_pem, make_csr},
@@ -171,7 +171,8 @@ async fn a_suspended_district_is_told_so_at_once_and_goes_on_when_resumed() {
     assert_eq!(city.hub.search("停车场泊位信息1").await["total"], 1);
 
     let code: DistrictCode = "310115".parse().unwrap();
-    let _resumed: Value = city.hub.command_call(&Command::DistrictResume { code }).await.unwrap();
+    let resume = Command::District(District::Resume { code });
+    let _resumed: Value = city.hub.command_call(&resume).await.unwrap();
     city.level(&node).await;
     let there = city.district("310115").await;
     assert_eq!((there.seq, there.state.name()), (2, "in_sync"));

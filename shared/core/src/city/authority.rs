@@ -5,9 +5,13 @@ use std::collections::BTreeSet;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DistrictCode, FeedId, Hash, Head, KeyId, RecordId};
-
-use super::Cause;
+use super::{Cause, transfer::Pending};
+use crate::{
+    directory::Unreadable,
+    fold::is_about_records,
+    id::{DistrictCode, FeedId, Hash, Head, KeyId, RecordId},
+    op::Op,
+};
 
 /// Payload of `transfer.commit.v1`: from this op of the hub on, records belong to another feed. Ids never change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,9 +58,12 @@ pub struct Span {
     pub until: u64,
 }
 
-/// All transfers in the order of the hub's feed.
+/// All transfers in the order of the hub's feed, and those under way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Authority(Vec<Transfer>);
+pub struct Authority {
+    done: Vec<Transfer>,
+    pub(super) pending: Pending,
+}
 
 fn spans(transfers: &[Transfer], record: RecordId) -> Vec<Span> {
     let mut spans = vec![Span { feed: record.origin(), after: 0, until: u64::MAX }];
@@ -73,32 +80,59 @@ fn spans(transfers: &[Transfer], record: RecordId) -> Vec<Span> {
 
 impl Authority {
     pub(super) fn commit(&mut self, transfer: Transfer) {
-        self.0.push(transfer);
+        self.pending.offers.remove(&transfer.id);
+        self.pending.accepts.remove(&transfer.id);
+        self.done.push(transfer);
+    }
+
+    pub(super) fn note(&mut self, op: &Op) -> Result<(), Unreadable> {
+        self.pending.note(op)
     }
 
     /// All transfers, oldest first.
     pub fn transfers(&self) -> &[Transfer] {
-        &self.0
+        &self.done
     }
 
     /// The stretches of feeds that make up a record's history, oldest first; never empty.
     pub fn spans(&self, record: RecordId) -> Vec<Span> {
-        spans(&self.0, record)
+        spans(&self.done, record)
     }
 
     /// The feed that may write the record now.
     pub fn owner(&self, record: RecordId) -> FeedId {
-        if self.0.is_empty() {
+        if self.done.is_empty() {
             return record.origin();
         }
         self.spans(record).last().map_or(record.origin(), |span| span.feed)
+    }
+
+    /// Feeds that hold history of what a feed owns or was offered, itself left out.
+    pub fn sources(&self, feed: FeedId) -> BTreeSet<FeedId> {
+        let offers = self.pending.offers.values().filter(|offer| offer.to_feed == feed);
+        let offered: BTreeSet<FeedId> = offers.map(|offer| offer.from_feed).collect();
+        let mut feeds: BTreeSet<FeedId> = offered.iter().copied().chain([feed]).collect();
+        for feed in offered.into_iter().chain([feed]) {
+            feeds.extend(self.of(feed).iter().map(|transfer| transfer.from_feed));
+        }
+        feeds.remove(&feed);
+        feeds
+    }
+
+    /// Whether a feed's district may read another feed's op about a record: the record is or shall be its own.
+    pub fn inherits(&self, feed: FeedId, record: RecordId, source: FeedId) -> bool {
+        let owner = self.owner(record);
+        let mut offers = self.pending.offers.values();
+        let own = owner == feed
+            || offers.any(|o| o.to_feed == feed && o.from_feed == owner && o.covers(record));
+        own && self.spans(record).iter().any(|span| span.feed == source)
     }
 
     /// The transfers that bear on what a feed's ops mean.
     pub(super) fn of(&self, feed: FeedId) -> Vec<Transfer> {
         let mut feeds = BTreeSet::from([feed]);
         let mut found: Vec<Transfer> = Vec::new();
-        for transfer in self.0.iter().rev() {
+        for transfer in self.done.iter().rev() {
             if transfer.from_feed == feed || feeds.contains(&transfer.to_feed) {
                 feeds.insert(transfer.from_feed);
                 found.push(transfer.clone());
@@ -116,6 +150,25 @@ pub struct Rules {
     pub revoked: Vec<(KeyId, u64)>,
     /// Transfers to and from the feed, and to those it took from.
     pub transfers: Vec<Transfer>,
+    /// Positions of ops whose content is erased, each with whether it had taken effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<(u64, bool)>,
+}
+
+/// What the rules say of an op. Where two rules say the same of each op of a feed, the feed means the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may take effect.
+    Admitted,
+    /// Its key was revoked before.
+    Disbelieved,
+    /// Its content is erased; whether it had taken effect.
+    Redacted(bool),
+    /// The feed may not write the record; whether it might once.
+    Foreign {
+        /// The feed had the record before: this is a late edit.
+        late: bool,
+    },
 }
 
 impl Rules {
@@ -127,20 +180,37 @@ impl Rules {
         Hash::of(&[b"liandong.rules.v1", &serde_json::to_vec(self).unwrap_or_default()])
     }
 
-    /// Whether these rules and earlier ones mean the same for a feed's ops up to a position.
-    pub fn agrees_up_to(&self, before: &Self, feed: FeedId, seq: u64) -> bool {
-        let revoked = |later: &Self, other: &Self| {
-            let new = later.revoked.iter().filter(|key| !other.revoked.contains(key));
-            new.clone().all(|(_, last_good)| *last_good >= seq)
-        };
-        let moved = |later: &Self, other: &Self| {
-            let new = later.transfers.iter().filter(|transfer| !other.transfers.contains(transfer));
-            new.clone().all(|transfer| {
-                (transfer.from_feed != feed || transfer.at.seq >= seq)
-                    && (transfer.to_feed != feed || transfer.accept_seq >= seq)
-            })
-        };
-        revoked(self, before) && revoked(before, self) && moved(self, before) && moved(before, self)
+    /// The first position of a feed at which these rules and earlier ones may say different things; none when there is
+    /// no such position.
+    pub fn differs_from(&self, before: &Self, feed: FeedId) -> Option<u64> {
+        fn change<'a, T: PartialEq>(a: &'a [T], b: &'a [T]) -> impl Iterator<Item = &'a T> {
+            let gone = a.iter().filter(|known| !b.contains(known));
+            gone.chain(b.iter().filter(|new| !a.contains(new)))
+        }
+        let keys = change(&before.revoked, &self.revoked).map(|(_, last_good)| last_good + 1);
+        let redacted = change(&before.redacted, &self.redacted).map(|(seq, _)| *seq);
+        let moved = change(&before.transfers, &self.transfers).flat_map(|transfer| {
+            let gives = (transfer.from_feed == feed).then_some(transfer.at.seq + 1);
+            let takes = (transfer.to_feed == feed).then_some(transfer.accept_seq + 1);
+            gives.into_iter().chain(takes)
+        });
+        keys.chain(redacted).chain(moved).min()
+    }
+
+    /// What these rules say of an op.
+    pub fn verdict(&self, op: &Op) -> Verdict {
+        if self.disbelieves(op.key, op.seq) {
+            return Verdict::Disbelieved;
+        }
+        if let Some((_, effect)) = self.redacted.iter().find(|(seq, _)| *seq == op.seq) {
+            return Verdict::Redacted(*effect);
+        }
+        match RecordId::try_from(op.subject.as_ref()) {
+            Ok(id) if is_about_records(&op.kind) && !self.admits(op.feed, op.seq, id) => {
+                Verdict::Foreign { late: self.gave_away(op.feed, id) }
+            }
+            _ => Verdict::Admitted,
+        }
     }
 
     /// Whether an op of a feed at a position has authority over a record.

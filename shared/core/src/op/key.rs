@@ -16,6 +16,14 @@ pub(super) struct KeySpan {
     until_seq: u64,
     /// Last position that is believed, when the key was revoked.
     good_seq: u64,
+    /// The key that named this one in the feed; none when the hub did.
+    named_by: Option<KeyId>,
+}
+
+impl KeySpan {
+    fn covers(&self, seq: u64) -> bool {
+        (self.from_seq..=self.until_seq).contains(&seq)
+    }
 }
 
 /// The keys of one feed. At each position exactly one key signs.
@@ -29,29 +37,72 @@ impl Keys {
     /// # Errors
     /// `OpFault::Malformed`.
     pub fn grant(&mut self, public_key: &[u8; 32], from_seq: u64) -> Result<(), OpFault> {
+        self.add(public_key, from_seq, None)
+    }
+
+    /// Adds the key that the one before named in the feed, as the hub confirms it.
+    ///
+    /// # Errors
+    /// `OpFault::Malformed`.
+    pub fn countersign(&mut self, public_key: &[u8; 32], from_seq: u64) -> Result<(), OpFault> {
+        let before = from_seq.saturating_sub(1);
+        let named_by = self.0.iter().find(|span| span.covers(before)).map(|span| span.id);
+        self.add(public_key, from_seq, named_by)
+    }
+
+    fn add(
+        &mut self,
+        public_key: &[u8; 32],
+        from_seq: u64,
+        named_by: Option<KeyId>,
+    ) -> Result<(), OpFault> {
         let key = VerifyingKey::from_bytes(public_key)
             .map_err(|error| OpFault::Malformed(error.to_string()))?;
         let id = KeyId::of(public_key);
-        if self
-            .0
-            .iter()
-            .any(|span| span.id == id && span.from_seq <= from_seq && span.until_seq == u64::MAX)
-        {
+        let open = u64::MAX;
+        let known = |span: &KeySpan| {
+            span.id == id
+                && (span.from_seq == from_seq
+                    || (span.from_seq < from_seq && span.until_seq == open))
+        };
+        if self.0.iter().any(known) {
             return Ok(());
         }
         for span in &mut self.0 {
             span.until_seq = span.until_seq.min(from_seq.saturating_sub(1));
         }
-        let open = u64::MAX;
-        self.0.push(KeySpan { id, key, from_seq, until_seq: open, good_seq: open });
+        // What a key that is not believed named is not believed either.
+        let fallen = self.0.iter().find(|span| Some(span.id) == named_by);
+        let good_seq = fallen.map_or(open, |span| span.good_seq);
+        let good_seq = if from_seq > good_seq.saturating_add(1) { good_seq } else { open };
+        self.0.push(KeySpan { id, key, from_seq, until_seq: open, good_seq, named_by });
         Ok(())
     }
 
-    /// Believes nothing that the key signed after `last_good`, whatever was granted to it.
+    /// Believes nothing that the key signed after `last_good`, whatever was granted to it, and nothing of the keys
+    /// that it named since.
     pub fn revoke(&mut self, id: KeyId, last_good: u64) {
-        for span in self.0.iter_mut().filter(|span| span.id == id) {
-            span.good_seq = span.good_seq.min(last_good);
+        let mut fallen = vec![id];
+        while let Some(id) = fallen.pop() {
+            for span in self.0.iter_mut().filter(|span| span.id == id) {
+                span.good_seq = span.good_seq.min(last_good);
+            }
+            let named = self.0.iter().filter(|span| {
+                span.named_by == Some(id)
+                    && span.from_seq > last_good.saturating_add(1)
+                    && span.good_seq > last_good
+            });
+            fallen.extend(named.map(|span| span.id).collect::<Vec<_>>());
         }
+    }
+
+    /// Keys that are not believed, each with the last position that is.
+    pub fn revoked(&self) -> Vec<(KeyId, u64)> {
+        let revoked = self.0.iter().filter(|span| span.good_seq != u64::MAX);
+        let mut revoked: Vec<_> = revoked.map(|span| (span.id, span.good_seq)).collect();
+        revoked.sort_unstable();
+        revoked.dedup();
+        revoked
     }
 
     /// Takes a rotation in the feed itself: the op that the old key signed names the one that signs from then on.
@@ -60,7 +111,7 @@ impl Keys {
     /// `OpFault::Malformed` when the payload names no key, or the new key did not agree.
     pub fn rotate(&mut self, op: &Op) -> Result<(), OpFault> {
         let rotation = KeyRotation::of(op)?;
-        self.grant(rotation.public_key.as_bytes(), op.seq + 1)
+        self.add(rotation.public_key.as_bytes(), op.seq + 1, Some(op.key))
     }
 
     /// Whether the key may sign at the position now.
@@ -70,7 +121,19 @@ impl Keys {
 
     pub(super) fn signed(&self, id: KeyId, seq: u64) -> Option<&KeySpan> {
         let mut spans = self.0.iter();
-        spans.find(|span| span.id == id && (span.from_seq..=span.until_seq).contains(&seq))
+        spans.find(|span| span.id == id && span.covers(seq))
+    }
+
+    /// All keys, oldest first.
+    pub fn list(&self) -> Vec<KeyStretch> {
+        let closed = |seq| (seq != u64::MAX).then_some(seq);
+        let stretch = |span: &KeySpan| KeyStretch {
+            key: span.id,
+            from_seq: span.from_seq,
+            until_seq: closed(span.until_seq),
+            last_good: closed(span.good_seq),
+        };
+        self.0.iter().map(stretch).collect()
     }
 
     /// A key of the feed, wherever it was good.
@@ -82,6 +145,19 @@ impl Keys {
     pub fn current(&self) -> Option<KeyId> {
         self.0.iter().find(|span| span.until_seq == u64::MAX).map(|span| span.id)
     }
+}
+
+/// From where to where a key signs, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyStretch {
+    /// The key.
+    pub key: KeyId,
+    /// First position.
+    pub from_seq: u64,
+    /// Last position, when another key followed.
+    pub until_seq: Option<u64>,
+    /// Last position that is believed, when the key was revoked.
+    pub last_good: Option<u64>,
 }
 
 /// Payload of `key.rotate.v1`: the old key names the new one, and the new one agrees.

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 
 use super::params::Params;
 use crate::{
+    clock,
     problem::Problem,
     site::{DistrictView, Site},
 };
@@ -90,6 +91,8 @@ pub(crate) struct Found {
     pub(crate) entry: Entry,
     /// The district it belongs to.
     pub(crate) district: DistrictView,
+    /// Name that the district had which wrote it, when it was written; none when it is the name of today.
+    pub(crate) written_by: Option<String>,
 }
 
 impl Found {
@@ -201,20 +204,32 @@ impl Snapshot<'_> {
         self.site.store()
     }
 
-    /// Codes of all districts.
+    /// Codes of all districts, those of former times too.
     pub(crate) fn codes(&self) -> Vec<DistrictCode> {
-        self.districts.iter().map(|district| district.code.clone()).collect()
+        let now = self.districts.iter().map(|district| &district.code);
+        now.chain(self.districts.iter().flat_map(|district| &district.former)).cloned().collect()
     }
 
     fn by_code(&self, code: &DistrictCode) -> Option<&DistrictView> {
-        self.districts.iter().find(|district| district.code == *code)
+        self.districts.iter().find(|district| district.answers_to(code))
     }
 
     /// The record with its district, if anyone may see it.
     fn admit(&self, entry: Entry) -> Option<Found> {
         let district = self.districts.iter().find(|d| d.feed == Some(entry.authority))?;
         let public = entry.visibility == Visibility::Public && !entry.hidden;
-        public.then(|| Found { district: district.clone(), entry })
+        public.then(|| Found {
+            written_by: self.written_by(&entry).filter(|name| *name != district.name),
+            district: district.clone(),
+            entry,
+        })
+    }
+
+    fn written_by(&self, entry: &Entry) -> Option<String> {
+        let city = self.store().city();
+        let code = &city.directory.feeds.get(&entry.feed)?.code;
+        let name = city.directory.name_at(code, clock::day_shanghai(entry.changed_at_ms))?;
+        Some(name.to_owned())
     }
 
     /// A record, live or withdrawn.
@@ -265,7 +280,8 @@ impl Snapshot<'_> {
     /// of the page but counted.
     pub(crate) fn search(&self, query: &SearchQuery) -> Result<SearchAnswer, Problem> {
         let chosen = |district: &&DistrictView| {
-            query.districts.is_empty() || query.districts.contains(&district.code)
+            query.districts.is_empty()
+                || query.districts.iter().any(|code| district.answers_to(code))
         };
         let feeds = self.districts.iter().filter(chosen).filter_map(|district| district.feed);
         let feeds: Vec<FeedId> = feeds.collect();

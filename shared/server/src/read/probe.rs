@@ -89,7 +89,7 @@ pub(super) async fn metrics(Shared(reader): Shared<Arc<Reader>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-const STATES: [State; 10] = [
+const STATES: [State; 11] = [
     State::InSync,
     State::Behind,
     State::Offline,
@@ -100,6 +100,7 @@ const STATES: [State; 10] = [
     State::Held,
     State::Diverged,
     State::Refused,
+    State::Merged,
 ];
 
 /// Prometheus counts in floats; every figure here is far below where they lose whole numbers.

@@ -1,6 +1,6 @@
 //! Reading: entries, lists, searches. Nothing here writes.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use liandong_core::{
     city::{Cause, City, Transfer},
@@ -259,6 +259,25 @@ impl Shared {
         origins.sort_unstable();
         origins.dedup();
         origins.into_iter().map(Some).collect()
+    }
+
+    /// The records that a feed owns now.
+    pub(super) fn records_owned(
+        &self,
+        city: &City,
+        feed: FeedId,
+    ) -> Result<BTreeSet<RecordId>, StoreError> {
+        let mut found = BTreeSet::new();
+        for origin in self.origins(city, Some(feed)) {
+            let mut at = None;
+            loop {
+                let page = self.view.load().records(origin, at, limit::PAGE_RECORDS_MAX)?;
+                let Some((last, state)) = page.last() else { break };
+                at = Some((*last, state.feed));
+                found.extend(page.iter().map(|(id, _)| *id).filter(|id| city.owner(*id) == feed));
+            }
+        }
+        Ok(found)
     }
 
     /// The records that a transfer moved.

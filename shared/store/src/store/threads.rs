@@ -9,6 +9,7 @@ use std::{
 
 use liandong_core::{
     city::{City, Transfer},
+    directory::{District, Standing},
     fold::{RecordState, Status},
     id::{FeedId, Head, RecordId},
     limit,
@@ -158,7 +159,7 @@ fn project_once(shared: &Shared) -> Result<u64, StoreError> {
         }
         let (folded, changed) = {
             let mut projection = shared.projection.lock();
-            if projection.outdated(feed, &shared.terms(feed).rules) {
+            if projection.outdated(feed, shared)? {
                 tracing::info!(%feed, "the hub changed what holds for a feed; it is folded again");
                 shared.rebuild.store(true, Ordering::Release);
                 continue;
@@ -382,6 +383,32 @@ fn index_op(shared: &Shared, op: &Op) -> Result<(), StoreError> {
         OpType::Hold | OpType::OverlayPut | OpType::OverlayDrop => {
             let Ok(id) = RecordId::try_from(op.subject.as_ref()) else { return Ok(()) };
             index_record(shared, id)
+        }
+        // A district may be hidden or shown again; what another code or name changes is in no index.
+        OpType::DirDistrict => {
+            let Ok(district) = serde_json::from_slice::<District>(&op.signed.payload) else {
+                return Ok(());
+            };
+            let city = Arc::clone(&shared.city.borrow());
+            let feed = city.directory.feed_of(&district.code);
+            if let Some(feed) = feed.filter(|_| district.predecessor.is_none()) {
+                for id in shared.records_owned(&city, feed)? {
+                    index_record(shared, id)?;
+                }
+            }
+            Ok(())
+        }
+        OpType::Policy => {
+            let city = Arc::clone(&shared.city.borrow());
+            for (feed, _) in &city.directory.feeds {
+                let district = city.directory.district_of(*feed);
+                if district.is_some_and(|district| district.standing == Standing::Suspended) {
+                    for id in shared.records_owned(&city, *feed)? {
+                        index_record(shared, id)?;
+                    }
+                }
+            }
+            Ok(())
         }
         OpType::TransferCommit => {
             let Ok(transfer) = serde_json::from_slice::<Transfer>(&op.signed.payload) else {

@@ -270,6 +270,7 @@ fn provenance(found: &Found, now_ms: i64, locale: &Locale) -> Section {
     let feed: String = entry.feed.to_string().chars().take(8).collect();
     let mut rows = Rows::new(locale);
     rows.text("所属区", "District", Some(format!("{} ({})", district.name, district.code)))
+        .text("编制时属", "District when it was written", found.written_by.as_ref())
         .text("节点日志", "Node feed", Some(feed))
         .text("变更序号", "Position in the feed", Some(entry.seq))
         .text("变更哈希", "Hash of the change", Some(entry.op_hash))

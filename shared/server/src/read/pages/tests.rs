@@ -305,6 +305,7 @@ fn a_stale_district_says_how_old_its_data_are() {
     let [zh, en] = Locale::sample();
     let district = |state, as_of_ms| DistrictView {
         code: "310115".parse().unwrap(),
+        former: Vec::new(),
         name: "浦东新区".to_owned(),
         feed: None,
         state,

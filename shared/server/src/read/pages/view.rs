@@ -271,7 +271,7 @@ impl SearchPage {
         let choice = |district: &DistrictView| Choice {
             code: district.code.to_string(),
             name: district.name.clone(),
-            chosen: query.districts.contains(&district.code),
+            chosen: query.districts.iter().any(|code| district.answers_to(code)),
         };
         let (previous, next, pages) = paging(&answer, &query, page, &locale);
         Ok(Self {

@@ -133,6 +133,7 @@ async fn the_list_can_be_narrowed_by_status_and_district() {
         ("district=310115", 25),
         ("district=310101", 0),
         ("district=310151", 0),
+        ("district=310230", 0),
     ];
     for (query, expected) in rows {
         let json = city.get(&format!("/api/v1/records?{query}")).await.json();

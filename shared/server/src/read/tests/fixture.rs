@@ -269,6 +269,7 @@ impl Site for City {
     fn districts(&self) -> Vec<DistrictView> {
         let district = |code: &str, name: &str, feed, state, as_of_ms| DistrictView {
             code: code.parse().unwrap(),
+            former: (code == "310151").then(|| "310230".parse().unwrap()).into_iter().collect(),
             name: name.to_owned(),
             feed,
             state,

@@ -1,0 +1,129 @@
+//! What changes over the years: districts, keys, certificates, nodes.
+
+use liandong_tests::{City, Member, rows, wait_until};
+use serde_json::Value;
+
+use crate::{PROGRAM, hub_shows, shows};
+
+/// Runs a command of the hub that must succeed.
+async fn hub(city: &City, args: &[&str]) -> Value {
+    city.hub.cli_json(args).await
+}
+
+async fn visible(city: &City, title: &str, total: u64) {
+    wait_until(&format!("the city shows {total} of {title}"), async || {
+        let found = city.hub.search(title).await;
+        (found["total"] == total).then_some(()).ok_or_else(|| found.to_string())
+    })
+    .await;
+}
+
+fn fingerprint(listed: &Value, place: usize) -> String {
+    listed["certificates"][place][0].as_str().unwrap().to_owned()
+}
+
+async fn writes(city: &City, node: &Member, number: usize) {
+    node.put(None, &rows::content(number)).await.unwrap();
+    city.level(node).await;
+}
+
+#[tokio::test]
+async fn a_county_becomes_a_district_and_everything_is_found_by_either_code() {
+    let city = City::start(PROGRAM).await;
+    let node = city.join("310230", "崇明县").await;
+    writes(&city, &node, 1).await;
+    let before = node.list().await;
+    let rename = ["district", "rename", "310230", "--code", "310151", "--name", "崇明区"];
+    let args = [&rename[..], &["--effective", "2016-07-22"]].concat();
+    let _renamed = hub(&city, &args).await;
+    let there = city.district("310151").await;
+    assert_eq!((there.name.as_str(), there.records), ("崇明区", 1));
+    writes(&city, &node, 2).await;
+    assert_eq!(node.list().await[0].id, before[0].id, "ids and feed stay");
+    for code in ["310151", "310230"] {
+        let found = city.hub.search_with(&[("q", "停车场"), ("district", code)]).await;
+        assert_eq!(found["total"], 2, "{code}: {found}");
+        assert_eq!(found["hits"][0]["district"]["name"], "崇明区", "{code}");
+    }
+    let gone = city.hub.cli(&["district", "suspend", "310230", "--reason", "停"]).await.exits(4);
+    assert!(gone.stderr.contains("310151"), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_feed_goes_on_under_a_new_key_and_the_old_one_signs_no_more() {
+    let city = City::start(PROGRAM).await;
+    let mut node = city.join("310115", "浦东新区").await;
+    writes(&city, &node, 1).await;
+    let old = node.cli_json(&["key", "rotate"]).await["old"].as_str().unwrap().to_owned();
+    writes(&city, &node, 2).await;
+    // Twice, and over restarts of both ends; the certificate is renewed with the new key.
+    let second = node.cli_json(&["key", "rotate"]).await;
+    node.restart().await;
+    city.hub.logs(&["stream closed"]).await;
+    writes(&city, &node, 3).await;
+    let key = second["key"].as_str().unwrap().to_owned();
+    let keys = wait_until("the hub has countersigned both keys", async || {
+        let listed = hub(&city, &["key", "list", "310115"]).await;
+        let keys = listed["keys"].as_array().unwrap().clone();
+        (keys.len() == 3).then_some(keys).ok_or_else(|| listed.to_string())
+    })
+    .await;
+    assert_eq!((keys[0]["key"].as_str(), keys[2]["key"].as_str()), (Some(&*old), Some(&*key)));
+    assert_eq!(keys[1]["from_seq"], 3, "the first rotation was op 2");
+    let _renewed = node.cli(&["key", "renew"]).await.exits(0);
+    for member in [&city.hub, &node] {
+        let _sound = member.cli(&["verify"]).await.exits(0);
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_ends_its_stream_at_once_and_a_renewed_one_goes_on() {
+    let city = City::start(PROGRAM).await;
+    let mut node = city.join("310115", "浦东新区").await;
+    writes(&city, &node, 1).await;
+    let _renewed = node.cli(&["key", "renew"]).await.exits(0);
+    let listed = hub(&city, &["key", "list", "310115"]).await;
+    let args = |fingerprint: &str| {
+        let args = ["cert", "revoke", "310115", "--reason", "笔记本失窃", "--fingerprint"];
+        args.into_iter().map(str::to_owned).chain([fingerprint.to_owned()]).collect::<Vec<_>>()
+    };
+    for place in [0, 1] {
+        let args = args(&fingerprint(&listed, place));
+        let _revoked = hub(&city, &args.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        if place == 0 {
+            // The stream of the first certificate is closed; the node comes back with the second one.
+            city.hub.logs(&["stream refused", "笔记本失窃"]).await;
+            writes(&city, &node, 2).await;
+        }
+    }
+    let told = shows(&node, "refused").await;
+    assert!(told.contains("证书已被中心吊销：笔记本失窃"), "{told}");
+    node.restart().await;
+    let told = shows(&node, "refused").await;
+    assert!(told.contains("证书已被中心吊销"), "{told}");
+    let refused = node.cli(&["key", "renew"]).await;
+    assert_ne!(refused.code, 0, "a revoked certificate renews nothing");
+}
+
+#[tokio::test]
+async fn a_suspended_district_is_frozen_or_hidden_at_once_and_comes_back_clean() {
+    let city = City::start(PROGRAM).await;
+    let node = city.join("310115", "浦东新区").await;
+    let other = city.join("310104", "徐汇区").await;
+    let record = node.put(None, &rows::content(1)).await.unwrap().id;
+    city.level(&node).await;
+    writes(&city, &other, 2).await;
+    let suspend = ["district", "suspend", "310115", "--reason", "目录核查"];
+    let _frozen = hub(&city, &suspend).await;
+    let _stamped = hub_shows(&city, "310115", "suspended").await;
+    visible(&city, "停车场", 2).await;
+    let _hidden = hub(&city, &[&suspend[..], &["--hide"]].concat()).await;
+    visible(&city, "停车场", 1).await;
+    assert_eq!(city.hub.record(record).await.0, 404, "hidden, by its id too");
+    assert_eq!(node.search("停车场").await["total"], 1, "the district's own portal goes on");
+    node.put(None, &rows::content(3)).await.unwrap();
+    let _resumed = hub(&city, &["district", "resume", "310115"]).await;
+    city.level(&node).await;
+    visible(&city, "停车场", 3).await;
+    assert_eq!(city.hub.record(record).await.0, 200);
+}
