@@ -400,7 +400,7 @@ fn index_op(shared: &Shared, op: &Op) -> Result<(), StoreError> {
         }
         OpType::Policy => {
             let city = Arc::clone(&shared.city.borrow());
-            for (feed, _) in &city.directory.feeds {
+            for feed in city.directory.feeds.keys() {
                 let district = city.directory.district_of(*feed);
                 if district.is_some_and(|district| district.standing == Standing::Suspended) {
                     for id in shared.records_owned(&city, *feed)? {
