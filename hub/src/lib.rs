@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod archive;
+mod attend;
 pub mod cli;
 pub mod command;
 pub mod config;

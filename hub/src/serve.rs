@@ -15,6 +15,7 @@ use tonic::codec::CompressionEncoding;
 
 use crate::{
     app::{App, Listening},
+    attend,
     command::Command,
     enrol::Enrol,
     gate,
@@ -48,6 +49,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let keeper = tokio::spawn(keep(Arc::clone(&app)));
     let gates = tokio::spawn(gate::run(Arc::clone(&app)));
     let upkeep = tokio::spawn(telemetry::upkeep());
+    let attendant = tokio::spawn(attend::attend(Arc::clone(&app)));
     let commands = {
         let (app, stopped) = (Arc::clone(&app), stopped.clone());
         let socket = admin::Listener::bind(dir).map_err(|error| {
@@ -73,6 +75,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     keeper.abort();
     gates.abort();
     upkeep.abort();
+    attendant.abort();
     app.links.keep();
     Ok(())
 }

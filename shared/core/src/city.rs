@@ -6,9 +6,12 @@
 //! writes.
 
 mod authority;
+mod code;
 mod conflict;
 mod curation;
+mod finding;
 mod gate;
+mod letter;
 mod rejoin;
 mod row;
 mod transfer;
@@ -18,15 +21,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub use authority::{Authority, Rules, Span, Transfer, Verdict};
+pub use code::{CodeGrants, Codes, grant};
 pub use conflict::{
-    Appeal, Conflict, ConflictEvent, ConflictKind, ConflictState, Decided, Decision, Opened,
-    Version, conflict_id,
+    Appeal, Conflict, ConflictEvent, ConflictKind, ConflictState, Conflicts, Decided, Decision,
+    Opened, Version, conflict_id,
 };
 pub use curation::{
-    Asked, Curated, Curation, Hold, Overlaid, Overlay, RequestClose, RequestReply, RequestState,
-    SourceEntry,
+    Asked, Curated, Curation, Held, Hold, Overlaid, Overlay, RequestClose, RequestReply,
+    RequestState, SourceEntry,
 };
+pub use finding::{Claimants, Found, Rejected, Topic};
 pub use gate::{Gate, GateKind, GateRelease, Gates, Inspector, Thresholds};
+pub use letter::{Dispute, LetterRefusal, cause_of};
 pub use rejoin::{FeedRejoin, Forked, forked_id};
 pub use row::{CityRow, CityStatus, Scope, row};
 pub use transfer::{Accept, Accepted, LATE_EDIT, Offer, Offered, Seal};
@@ -45,21 +51,6 @@ pub struct Cause {
     pub feed: FeedId,
     /// Its position.
     pub seq: u64,
-}
-
-#[derive(Deserialize)]
-struct Caused {
-    #[serde(default)]
-    cause: Option<Cause>,
-}
-
-/// Payload of `code.grant.v1`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CodeGrant {
-    /// Resource code.
-    pub code: String,
-    /// The record it belongs to.
-    pub record: RecordId,
 }
 
 /// Payload of `key.revoke.v1`.
@@ -158,6 +149,17 @@ pub enum Refusal {
     /// The decision does not fit the kind of conflict.
     #[error("此决定不适用：{0} / the decision does not fit: {0}")]
     Unfit(String),
+    /// The feed is no party.
+    #[error("该区不是当事方：{0} / the district is no party: {0}")]
+    NoParty(String),
+    /// What was given cannot be used.
+    #[error("{zh} / {en}")]
+    Bad {
+        /// What is wrong, in Chinese.
+        zh: String,
+        /// What is wrong, in English.
+        en: String,
+    },
 }
 
 /// The hub's feed, folded.
@@ -174,9 +176,9 @@ pub struct City {
     /// What curators added, hid and asked for.
     pub curation: Curation,
     /// Resource codes and the records they belong to.
-    pub codes: BTreeMap<String, RecordId>,
+    pub codes: Codes,
     /// Conflicts, open and ended.
-    pub conflicts: BTreeMap<Hash, Conflict>,
+    pub conflicts: Conflicts,
     /// Mass changes that wait for a person.
     pub gates: Gates,
     /// Ops whose content is erased.
@@ -189,6 +191,8 @@ pub struct City {
     pub incarnation: u32,
     /// Ops of districts that the hub has answered.
     pub attended: BTreeSet<Cause>,
+    /// Ops of districts that the hub could not do what they ask for, with the reason.
+    pub refused: BTreeMap<Cause, String>,
 }
 
 impl City {
@@ -202,9 +206,7 @@ impl City {
         if op.signed.withheld {
             return Ok(());
         }
-        if let Ok(Caused { cause: Some(cause) }) = serde_json::from_slice(&op.signed.payload) {
-            self.attended.insert(cause);
-        }
+        self.attended.extend(cause_of(&op.signed.payload));
         match op.kind {
             OpType::KeyRevoke => {
                 let revoke: KeyRevoke = read(op)?;
@@ -212,9 +214,10 @@ impl City {
                 self.revoked.entry(revoke.feed).or_default().push(revoke);
             }
             OpType::Policy => self.policy.take(read(op)?),
-            OpType::CodeGrant => {
-                let grant: CodeGrant = read(op)?;
-                self.codes.insert(grant.code, grant.record);
+            OpType::CodeGrant => self.codes.apply(read(op)?),
+            OpType::LetterRefuse => {
+                let refusal: LetterRefusal = read(op)?;
+                self.refused.insert(refusal.cause, refusal.reason);
             }
             OpType::TransferOffer | OpType::TransferAccept => self.authority.note(op)?,
             OpType::TransferCommit => {
@@ -246,7 +249,7 @@ impl City {
             | OpType::ChangeRequestClose
             | OpType::SourceRegister => self.curation.apply(op)?,
             OpType::ConflictOpen | OpType::ConflictDecide | OpType::ConflictAppeal => {
-                conflict::apply(&mut self.conflicts, op)?;
+                self.conflicts.apply(op)?;
             }
             _ => self.directory.apply(op)?,
         }

@@ -96,6 +96,28 @@ pub const AUDIT_BUCKETS: usize = 16;
 pub const REPLICA_ROWS_MAX: usize = 1_000;
 /// How long a replica gathers rows for one write, milliseconds.
 pub const REPLICA_GATHER_MS: u64 = 200;
+/// Longest resource code that is granted to a record, characters. The national ones have about thirty.
+pub const CODE_CHARS_MAX: usize = 64;
+/// Codes in one op that grants them.
+pub const CODES_PER_GRANT_MAX: usize = 128;
+// JSON of one grant: the code, whose characters have up to 6 bytes, a record id and the signs around them.
+const _: () = assert!(CODES_PER_GRANT_MAX * (CODE_CHARS_MAX * 6 + 66) <= RECORD_BYTES_MAX);
+/// Conflicts that the hub opens in one round; the next round goes on.
+pub const CONFLICTS_PER_ROUND_MAX: usize = 128;
+/// Claimants of one code beside its holder that become conflicts; a code that more records name is no code.
+pub const CLAIMS_PER_NAME_MAX: usize = 16;
+/// Topics that the hub looks at in one round.
+pub const TOPICS_PER_ROUND_MAX: usize = 2_000;
+/// Records of one district with invalid ops that are conflicts of their own; more become one for the district.
+pub const REJECTED_RECORDS_MAX: usize = 64;
+/// Longest text of a curator (title, reason, notes), characters.
+pub const CURATION_CHARS_MAX: usize = 2_000;
+/// Keywords of an overlay.
+pub const CURATION_KEYWORDS_MAX: usize = 64;
+/// Conflicts, requests or holds on one page of a list.
+pub const DESK_PAGE_MAX: usize = 200;
+/// Working days in which a district answers a request when no other day is said.
+pub const REQUEST_WORKING_DAYS: u32 = 10;
 /// Share of the rows of a full list that may vanish without a person's word, percent.
 pub const DELETE_SHARE_MAX_PERCENT: usize = 10;
 /// Number of rows of a full list that may vanish without a person's word.

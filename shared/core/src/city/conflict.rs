@@ -1,15 +1,19 @@
 //! Conflicts as objects: found by the hub, kept with all versions, ended only by a recorded decision.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cause, City, Refusal, change, read, require};
+use super::{Cause, City, Refusal, SourceEntry, change, grant, read, require};
 use crate::{
     directory::Unreadable,
     id::{FeedId, Hash, RecordId},
     op::{Change, Op, OpType},
+    record::Visibility,
 };
 
 /// The catalogue of conflicts.
@@ -34,11 +38,13 @@ pub enum ConflictKind {
     FeedForked,
     /// C9: an op is invalid or newer than its reader.
     SchemaInvalid,
+    /// C2: two records say that they are the authoritative source of one information item.
+    SourceClaimed,
 }
 
 impl ConflictKind {
     /// All kinds with their number in the catalogue; C10 is settled at the node.
-    pub const ALL: [(Self, &'static str); 9] = [
+    pub const ALL: [(Self, &'static str); 10] = [
         (Self::CodeClaimed, "C1"),
         (Self::Duplicate, "C2"),
         (Self::OverlayStale, "C3"),
@@ -48,7 +54,22 @@ impl ConflictKind {
         (Self::WithdrawnWithOverlay, "C7"),
         (Self::FeedForked, "C8"),
         (Self::SchemaInvalid, "C9"),
+        (Self::SourceClaimed, "C2"),
     ];
+
+    /// Whether a decision of this sort can end it.
+    fn admits(self, decision: &Decision) -> bool {
+        match decision {
+            Decision::Authoritative { .. } => {
+                matches!(self, Self::Duplicate | Self::SourceClaimed)
+            }
+            Decision::CopyOf { .. } | Decision::DerivedFrom { .. } => self == Self::Duplicate,
+            Decision::Distinct => matches!(self, Self::Duplicate | Self::SourceClaimed),
+            Decision::CodeStays { .. } => self == Self::CodeClaimed,
+            Decision::Confirm => true,
+            Decision::Withdraw => !matches!(self, Self::CodeClaimed | Self::Duplicate),
+        }
+    }
 
     /// Number in the catalogue, `C1` to `C9`.
     pub fn number(self) -> &'static str {
@@ -140,9 +161,9 @@ pub struct Decided {
     pub decision: Decision,
     /// Why, for people.
     pub reason: String,
-    /// The district's op that settled it by itself.
+    /// The op that settled it without a person's decision. It is no answer to that op.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<Cause>,
+    pub settled_by: Option<Cause>,
 }
 
 /// Payload of `conflict.appeal.v1`: the conflict is open again.
@@ -188,6 +209,12 @@ pub struct ConflictEvent {
     pub decision: Option<Decision>,
     /// Why.
     pub reason: String,
+    /// The district that objected, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<FeedId>,
+    /// The op that settled it without a person's decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_by: Option<Cause>,
 }
 
 /// A conflict.
@@ -195,6 +222,8 @@ pub struct ConflictEvent {
 pub struct Conflict {
     /// How it was found.
     pub opened: Opened,
+    /// Who may see it: whoever sees all records in it.
+    pub visibility: Visibility,
     /// All that happened, oldest first.
     pub history: Vec<ConflictEvent>,
 }
@@ -208,6 +237,21 @@ impl Conflict {
     /// The decision in force.
     pub fn decision(&self) -> Option<&Decision> {
         self.history.last().and_then(|event| event.decision.as_ref())
+    }
+
+    /// Whether it waits for a decision.
+    pub fn is_open(&self) -> bool {
+        self.state() != ConflictState::Decided
+    }
+
+    /// Whether it ended without a person's decision; it is opened again when what caused it is there again.
+    pub fn settled_by_itself(&self) -> bool {
+        self.history.last().is_some_and(|event| event.settled_by.is_some())
+    }
+
+    /// The records in it.
+    pub fn records(&self) -> BTreeSet<RecordId> {
+        self.opened.versions.iter().filter_map(|version| version.record).collect()
     }
 }
 
@@ -237,104 +281,218 @@ impl Opened {
     }
 }
 
-pub(super) fn apply(conflicts: &mut BTreeMap<Hash, Conflict>, op: &Op) -> Result<(), Unreadable> {
-    let event = |state, decision, reason| ConflictEvent {
-        seq: op.seq,
-        at_ms: op.claimed_at_ms,
-        actor: op.actor.clone(),
-        state,
-        decision,
-        reason,
-    };
-    match op.kind {
-        OpType::ConflictOpen => {
-            let opened: Opened = read(op)?;
-            let conflict =
-                Conflict { history: vec![event(ConflictState::Open, None, String::new())], opened };
-            conflicts.entry(conflict.opened.id).or_insert(conflict);
-        }
-        OpType::ConflictDecide => {
-            let decided: Decided = read(op)?;
-            if let Some(conflict) = conflicts.get_mut(&decided.id) {
-                let (decision, reason) = (Some(decided.decision), decided.reason);
-                conflict.history.push(event(ConflictState::Decided, decision, reason));
+/// All conflicts, open and ended. Shared between the states of the city, because most ops do not touch them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conflicts {
+    all: Arc<BTreeMap<Hash, Arc<Conflict>>>,
+    about: Arc<BTreeMap<String, BTreeSet<Hash>>>,
+}
+
+impl Conflicts {
+    pub(super) fn apply(&mut self, op: &Op) -> Result<(), Unreadable> {
+        let event = |state, reason| ConflictEvent {
+            seq: op.seq,
+            at_ms: op.claimed_at_ms,
+            actor: op.actor.clone(),
+            state,
+            decision: None,
+            reason,
+            by: None,
+            settled_by: None,
+        };
+        match op.kind {
+            OpType::ConflictOpen => {
+                let opened: Opened = read(op)?;
+                self.open(opened, event(ConflictState::Open, String::new()), op.visibility);
+            }
+            OpType::ConflictDecide => {
+                let Decided { id, decision, reason, settled_by } = read(op)?;
+                let decided = event(ConflictState::Decided, reason);
+                let decision = Some(decision);
+                self.append(id, ConflictEvent { decision, settled_by, ..decided });
+            }
+            _ => {
+                let Appeal { id, by, reason, .. } = read(op)?;
+                self.append(id, ConflictEvent { by, ..event(ConflictState::Appealed, reason) });
             }
         }
-        _ => {
-            let appeal: Appeal = read(op)?;
-            if let Some(conflict) = conflicts.get_mut(&appeal.id) {
-                conflict.history.push(event(ConflictState::Appealed, None, appeal.reason));
-            }
+        Ok(())
+    }
+
+    fn open(&mut self, opened: Opened, event: ConflictEvent, visibility: Visibility) {
+        let id = opened.id;
+        if self.all.contains_key(&id) {
+            return;
+        }
+        let records = opened.versions.iter().filter_map(|version| version.record);
+        let about = Arc::make_mut(&mut self.about);
+        for subject in opened.subjects.iter().cloned().chain(records.map(|id| id.to_string())) {
+            about.entry(subject).or_default().insert(id);
+        }
+        let conflict = Conflict { opened, visibility, history: vec![event] };
+        Arc::make_mut(&mut self.all).insert(id, Arc::new(conflict));
+    }
+
+    fn append(&mut self, id: Hash, event: ConflictEvent) {
+        if let Some(conflict) = Arc::make_mut(&mut self.all).get_mut(&id) {
+            Arc::make_mut(conflict).history.push(event);
         }
     }
-    Ok(())
+
+    /// One of them.
+    pub fn get(&self, id: &Hash) -> Option<&Conflict> {
+        self.all.get(id).map(Arc::as_ref)
+    }
+
+    /// All, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Conflict> {
+        self.all.values().map(Arc::as_ref)
+    }
+
+    /// Those about a subject: a record id, a code, a feed.
+    pub fn about(&self, subject: &str) -> impl Iterator<Item = &Conflict> {
+        self.about.get(subject).into_iter().flatten().filter_map(|id| self.get(id))
+    }
 }
 
 impl City {
     /// The op that opens a conflict; nothing when it is known, whatever became of it.
     pub fn open_conflict(&self, opened: &Opened) -> Option<Change> {
-        let new = !self.conflicts.contains_key(&opened.id);
-        new.then(|| change(OpType::ConflictOpen, opened.id.as_bytes(), opened))
+        self.open_seen_by(opened, Visibility::Shared)
     }
 
-    /// The op that decides a conflict.
+    /// [`Self::open_conflict`] for those who may see the records in it.
+    pub(super) fn open_seen_by(&self, opened: &Opened, visibility: Visibility) -> Option<Change> {
+        let known = self.conflicts.get(&opened.id).is_some();
+        let change = change(OpType::ConflictOpen, opened.id.as_bytes(), opened);
+        (!known).then_some(Change { visibility, ..change })
+    }
+
+    /// The ops that decide a conflict and make the city what was decided.
     ///
     /// # Errors
-    /// `NotFound`, `NoReason`; `Unfit` when the decision names something that is no side of the conflict.
+    /// `NotFound`, `NoReason`; `Unfit` when the decision does not fit the kind or names something that is no side of
+    /// the conflict; `NoChange` when it is the decision in force.
     pub fn decide_conflict(&self, decided: &Decided) -> Result<Vec<Change>, Refusal> {
         require(&decided.reason)?;
-        let conflict = self
-            .conflicts
-            .get(&decided.id)
-            .ok_or_else(|| Refusal::NotFound(decided.id.to_string()))?;
-        let named = match &decided.decision {
-            Decision::Authoritative { record } | Decision::CodeStays { record } => vec![*record],
-            Decision::CopyOf { record, of } | Decision::DerivedFrom { record, of } => {
-                vec![*record, *of]
-            }
-            Decision::Distinct | Decision::Confirm | Decision::Withdraw => Vec::new(),
-        };
-        let side = |record: &RecordId| {
-            conflict.opened.versions.iter().any(|version| version.record == Some(*record))
-        };
-        if let Some(stranger) = named.iter().find(|record| !side(record)) {
+        let conflict = self.conflict(decided.id)?;
+        let (kind, decision) = (conflict.opened.kind, &decided.decision);
+        if !kind.admits(decision) {
+            return Err(Refusal::Unfit(format!("{} ({})", decision.name(), kind.number())));
+        }
+        if conflict.decision() == Some(decision) {
+            return Err(Refusal::NoChange(decided.id.to_string()));
+        }
+        let sides = conflict.records();
+        if let Some(stranger) = decision.records().iter().find(|record| !sides.contains(record)) {
             return Err(Refusal::Unfit(stranger.to_string()));
         }
-        let mut changes = vec![change(OpType::ConflictDecide, decided.id.as_bytes(), decided)];
-        if let (ConflictKind::CodeClaimed, Decision::CodeStays { record }) =
-            (conflict.opened.kind, &decided.decision)
-        {
-            let codes = conflict.opened.subjects.iter().filter(|subject| {
-                self.codes.contains_key(*subject) && subject.parse::<RecordId>().is_err()
-            });
-            for code in codes {
-                let grant = super::CodeGrant { code: code.clone(), record: *record };
-                changes.push(change(OpType::CodeGrant, code.as_bytes(), &grant));
-            }
-        }
+        let change = change(OpType::ConflictDecide, decided.id.as_bytes(), decided);
+        let mut changes = vec![Change { visibility: conflict.visibility, ..change }];
+        changes.extend(self.effects(conflict, decided)?);
         Ok(changes)
     }
 
-    /// The op that opens a decided conflict again.
+    fn conflict(&self, id: Hash) -> Result<&Conflict, Refusal> {
+        self.conflicts.get(&id).ok_or_else(|| Refusal::NotFound(id.to_string()))
+    }
+
+    /// What else a decision changes.
+    fn effects(&self, conflict: &Conflict, decided: &Decided) -> Result<Vec<Change>, Refusal> {
+        let Opened { kind, subjects, .. } = &conflict.opened;
+        let mut names = subjects.iter().filter(|name| name.parse::<RecordId>().is_err());
+        match (kind, &decided.decision) {
+            (ConflictKind::CodeClaimed, Decision::CodeStays { record }) => {
+                let codes = names.map(|code| (code.clone(), Some(*record))).collect();
+                Ok(grant(codes, conflict.visibility))
+            }
+            (ConflictKind::SourceClaimed, Decision::Authoritative { record }) => {
+                let Some(item) = names.next() else { return Ok(Vec::new()) };
+                let known = self.curation.sources.get(item).and_then(|entry| entry.record);
+                if known == Some(*record) {
+                    return Ok(Vec::new());
+                }
+                let (item, reason) = (item.clone(), decided.reason.clone());
+                self.curation.register(&SourceEntry { item, record: Some(*record), reason })
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The op that opens a decided conflict again, or puts a district's objection on record.
     ///
     /// # Errors
-    /// `NotFound`, `NoReason`; `NoChange` when it is open.
+    /// `NotFound`, `NoReason`; `NoParty` when a district appeals that it does not concern; `NoChange` when it is open
+    /// and the objection known.
     pub fn appeal(&self, appeal: &Appeal) -> Result<Vec<Change>, Refusal> {
         require(&appeal.reason)?;
-        let conflict = self
-            .conflicts
-            .get(&appeal.id)
-            .ok_or_else(|| Refusal::NotFound(appeal.id.to_string()))?;
-        if conflict.state() != ConflictState::Decided {
+        let conflict = self.conflict(appeal.id)?;
+        if let Some(by) = appeal.by.filter(|by| !self.concerns(conflict, *by)) {
+            return Err(Refusal::NoParty(by.to_string()));
+        }
+        let last = conflict.history.last();
+        let new_voice = appeal.by.is_some() && last.is_some_and(|event| event.by != appeal.by);
+        if conflict.is_open() && !new_voice {
             return Err(Refusal::NoChange(appeal.id.to_string()));
         }
-        Ok(vec![change(OpType::ConflictAppeal, appeal.id.as_bytes(), appeal)])
+        let change = change(OpType::ConflictAppeal, appeal.id.as_bytes(), appeal);
+        Ok(vec![Change { visibility: conflict.visibility, ..change }])
+    }
+
+    /// Whether a conflict concerns a feed's district: it was a party from the beginning, or owns a record in it now.
+    pub fn concerns(&self, conflict: &Conflict, feed: FeedId) -> bool {
+        conflict.opened.parties.contains(&feed)
+            || conflict.records().into_iter().any(|record| self.owner(record) == feed)
     }
 
     /// Conflicts that concern a feed's district, or all.
     pub fn conflicts_of(&self, feed: Option<FeedId>) -> impl Iterator<Item = &Conflict> {
-        self.conflicts
-            .values()
-            .filter(move |conflict| feed.is_none_or(|feed| conflict.opened.parties.contains(&feed)))
+        let concerned =
+            move |conflict: &&Conflict| feed.is_none_or(|feed| self.concerns(conflict, feed));
+        self.conflicts.iter().filter(concerned)
+    }
+
+    /// The side that the city shows or believes for the time being; none when all are shown alike. A function of the
+    /// hub's feed, so it is the same on every replica.
+    pub fn winner(&self, conflict: &Conflict) -> Option<RecordId> {
+        let Opened { kind, subjects, winner, .. } = &conflict.opened;
+        match kind {
+            ConflictKind::CodeClaimed => {
+                subjects.iter().find_map(|subject| self.codes.holder(subject))
+            }
+            ConflictKind::SourceClaimed => subjects
+                .iter()
+                .find_map(|item| self.curation.sources.get(item))
+                .and_then(|entry| entry.record),
+            _ => match conflict.decision() {
+                Some(Decision::Authoritative { record }) => Some(*record),
+                Some(Decision::CopyOf { of, .. } | Decision::DerivedFrom { of, .. }) => Some(*of),
+                _ => *winner,
+            },
+        }
+    }
+}
+
+impl Decision {
+    /// The word for it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Authoritative { .. } => "authoritative",
+            Self::CopyOf { .. } => "copy_of",
+            Self::DerivedFrom { .. } => "derived_from",
+            Self::Distinct => "distinct",
+            Self::CodeStays { .. } => "code_stays",
+            Self::Confirm => "confirm",
+            Self::Withdraw => "withdraw",
+        }
+    }
+
+    /// The records it names.
+    pub fn records(&self) -> Vec<RecordId> {
+        match self {
+            Self::Authoritative { record } | Self::CodeStays { record } => vec![*record],
+            Self::CopyOf { record, of } | Self::DerivedFrom { record, of } => vec![*record, *of],
+            Self::Distinct | Self::Confirm | Self::Withdraw => Vec::new(),
+        }
     }
 }

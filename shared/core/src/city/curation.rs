@@ -12,6 +12,7 @@ use super::{Cause, Refusal, change, read, require, subject, uid};
 use crate::{
     directory::Unreadable,
     id::{FeedId, Hash, RecordId},
+    limit,
     op::{Change, Op, OpType},
     record::{Record, Visibility},
 };
@@ -73,6 +74,34 @@ pub struct Curated {
     pub stale: bool,
 }
 
+impl Overlay {
+    fn check(&self) -> Result<(), Refusal> {
+        if *self == (Self { sticky: self.sticky, ..Self::default() }) {
+            let (zh, en) = ("没有给出任何编目内容", "nothing to add was given");
+            return Err(Refusal::Bad { zh: zh.to_owned(), en: en.to_owned() });
+        }
+        let keywords = self.keywords.iter().flatten();
+        let texts = [&self.title, &self.theme, &self.notes].into_iter().flatten();
+        let long = |text: &&String| text.chars().count() > limit::CURATION_CHARS_MAX;
+        let many = self.keywords.as_ref().map_or(0, Vec::len) > limit::CURATION_KEYWORDS_MAX;
+        if many || keywords.chain(texts).any(|text| long(&text)) {
+            let (chars, keywords) = (limit::CURATION_CHARS_MAX, limit::CURATION_KEYWORDS_MAX);
+            return Err(Refusal::Bad {
+                zh: format!("文字最多 {chars} 字，关键词最多 {keywords} 个"),
+                en: format!(
+                    "a text has at most {chars} characters, keywords are at most {keywords}"
+                ),
+            });
+        }
+        let blank = [&self.title, &self.theme].into_iter().flatten().any(|t| t.trim().is_empty());
+        if blank {
+            let (zh, en) = ("标题和主题不能为空", "title and theme cannot be blank");
+            return Err(Refusal::Bad { zh: zh.to_owned(), en: en.to_owned() });
+        }
+        Ok(())
+    }
+}
+
 impl Overlaid {
     /// Reads an `overlay.put.v1`.
     ///
@@ -121,6 +150,21 @@ pub struct Hold {
     pub legal_basis: String,
     /// Why, for people.
     pub reason: String,
+}
+
+/// A hold in force, with where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// What was said.
+    pub hold: Hold,
+    /// Position in the hub's feed.
+    pub seq: u64,
+    /// The op.
+    pub op_hash: Hash,
+    /// Who.
+    pub actor: String,
+    /// When by the hub's clock, milliseconds since 1970.
+    pub at_ms: i64,
 }
 
 /// Payload of `change_request.v1`.
@@ -202,7 +246,7 @@ pub struct Curation {
     /// Overlays.
     pub overlays: BTreeMap<RecordId, Overlaid>,
     /// Records hidden in the city view.
-    pub holds: BTreeMap<RecordId, Hold>,
+    pub holds: BTreeMap<RecordId, Held>,
     /// Requests by name (ULID), oldest first.
     pub requests: BTreeMap<String, RequestState>,
     /// Authoritative sources by information item.
@@ -221,7 +265,14 @@ impl Curation {
             OpType::Hold => {
                 let hold: Hold = read(op)?;
                 if hold.active {
-                    self.holds.insert(subject(op)?, hold);
+                    let held = Held {
+                        hold,
+                        seq: op.seq,
+                        op_hash: op.hash,
+                        actor: op.actor.clone(),
+                        at_ms: op.claimed_at_ms,
+                    };
+                    self.holds.insert(subject(op)?, held);
                 } else {
                     self.holds.remove(&subject(op)?);
                 }
@@ -260,7 +311,7 @@ impl Curation {
     /// a record is seen by whoever sees the record.
     ///
     /// # Errors
-    /// `NoChange`.
+    /// `Bad` when a text is too long or nothing is given; `NoChange`.
     pub fn put_overlay(
         &self,
         record: RecordId,
@@ -268,6 +319,7 @@ impl Curation {
         overlay: &Overlay,
         visibility: Visibility,
     ) -> Result<Vec<Change>, Refusal> {
+        overlay.check()?;
         let known = self.overlays.get(&record);
         if known.is_some_and(|known| known.overlay == *overlay && known.base == Some(base)) {
             return Err(Refusal::NoChange(record.to_string()));
@@ -345,6 +397,16 @@ impl Curation {
             return Err(Refusal::NoChange(entry.item.clone()));
         }
         Ok(vec![change(OpType::SourceRegister, entry.item.as_bytes(), entry)])
+    }
+
+    /// Requests about a record that wait for an answer.
+    pub fn requests_about(
+        &self,
+        record: RecordId,
+    ) -> impl Iterator<Item = (&String, &RequestState)> {
+        let about =
+            move |request: &RequestState| request.record == record && request.closed.is_none();
+        self.requests.iter().filter(move |(_, request)| about(request))
     }
 
     /// Requests of a feed's district that wait for an answer.

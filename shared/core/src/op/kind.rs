@@ -69,12 +69,18 @@ pub enum OpType {
     GateHold,
     /// A person let a mass change through.
     GateRelease,
+    /// The hub cannot do what a district's op asks for, and says why.
+    LetterRefuse,
+    /// A certificate may act as an operator of the hub.
+    OperatorBind,
+    /// An operator's certificates are good no longer.
+    OperatorRevoke,
     /// A type of a later version: kept and passed on, not understood.
     Unknown(String),
 }
 
 /// Every type with its name on the wire.
-const NAMES: [(OpType, &str); 33] = [
+const NAMES: [(OpType, &str); 36] = [
     (OpType::RecordPut, "record.put.v1"),
     (OpType::RecordTombstone, "record.tombstone.v1"),
     (OpType::RecordRevive, "record.revive.v1"),
@@ -108,6 +114,9 @@ const NAMES: [(OpType, &str); 33] = [
     (OpType::HubRejoin, "hub.rejoin.v1"),
     (OpType::GateHold, "gate.hold.v1"),
     (OpType::GateRelease, "gate.release.v1"),
+    (OpType::LetterRefuse, "letter.refuse.v1"),
+    (OpType::OperatorBind, "operator.bind.v1"),
+    (OpType::OperatorRevoke, "operator.revoke.v1"),
 ];
 
 impl OpType {
