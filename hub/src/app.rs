@@ -80,6 +80,7 @@ impl Explain for AppError {
                 let exit = match refusal {
                     city::Refusal::NotFound(_) => Exit::Error,
                     city::Refusal::NoReason | city::Refusal::NoLegalBasis => Exit::Usage,
+                    city::Refusal::Bad { .. } => Exit::Validation,
                     _ => Exit::Conflict,
                 };
                 Failure::new("declined", exit, zh, en)

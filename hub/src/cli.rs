@@ -1,5 +1,7 @@
 //! The command line of the hub.
 
+mod desk;
+
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -33,6 +35,7 @@ const EXAMPLES: &str = "示例 / Examples:
   liandong-hub --dir city serve
   liandong-hub --dir city district add --code 310115 --name 浦东新区
   liandong-hub --dir city search 公交
+  liandong-hub --dir city conflict list
   liandong-hub --dir city status --json
 退出码 / Exit codes: 0 ok, 1 error, 2 usage, 3 validation, 4 conflict, 5 unreachable";
 
@@ -82,6 +85,8 @@ enum Sub {
     /// 全市规则 / Rules of the city
     #[command(subcommand)]
     Policy(PolicyCommand),
+    #[command(flatten)]
+    Desk(desk::DeskSub),
     /// 运行状态 / State of the hub and of every district
     Status,
     /// 核对日志链、签名、视图与索引 / Check chain, signatures, view and index against the journal
@@ -180,6 +185,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         }
         Sub::Held(held) => Command::Held(held),
         Sub::Policy(policy) => Command::Policy(policy),
+        Sub::Desk(sub) => Command::Desk(sub.command()?),
         Sub::Verify => Command::Verify,
         Sub::Rebuild => Command::Rebuild,
         Sub::Archive(ArchiveSub::List) => Command::Archive(ArchiveCommand::List),
@@ -265,6 +271,7 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
         Command::Policy(_) => crate::policy::show(answer, output)?,
         Command::Rebuild => output.line("正在重建 / rebuilding"),
         Command::Archive(_) => archive::print(answer, output)?,
+        Command::Desk(command) => desk::show(command, answer, output)?,
         Command::Verify => return Ok(command::show_verified(&command::read(answer)?, output)),
     }
     Ok(Exit::Ok)

@@ -26,6 +26,7 @@ use crate::{
     gate::HeldCommand,
     key,
     policy::PolicyCommand,
+    desk::Desk,
 };
 
 /// What the command line can ask for.
@@ -68,6 +69,8 @@ pub enum Command {
     Rebuild,
     /// Tails that nodes gave up.
     Archive(ArchiveCommand),
+    /// Curation and conflicts.
+    Desk(Desk),
 }
 
 /// Answer of [`Command::DistrictAdd`].
@@ -163,6 +166,7 @@ impl App {
             }
             Command::Held(held) => self.held(held).await,
             Command::Policy(policy) => self.policy(policy).await,
+            Command::Desk(command) => self.desk(command, ACTOR).await,
             Command::Verify => answer(&self.verify(progress).await?),
             Command::Rebuild => {
                 self.store.rebuild_view();

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod district;
+pub mod desk;
 mod enrol;
 mod follow;
 pub mod gate;

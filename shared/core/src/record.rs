@@ -13,11 +13,13 @@ use crate::code::{OpenKind, ShareKind, UpdateCycle};
 
 pub mod limit;
 mod part;
+mod patch;
 pub mod text;
 
 pub use part::{
     Contact, Distribution, Identifier, Item, KeyTheme, Open, Provider, Share, Validity,
 };
+pub use patch::FieldFault;
 
 /// Name of the schema of the core facet.
 pub const SCHEMA: &str = "sh-2016.1";

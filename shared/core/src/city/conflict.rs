@@ -71,6 +71,21 @@ impl ConflictKind {
         }
     }
 
+    /// Names of the decisions that fit.
+    pub fn verdicts(self) -> Vec<&'static str> {
+        let record = RecordId::new(FeedId::new([0; 16]), ulid::Ulid(0));
+        let all = [
+            Decision::Authoritative { record },
+            Decision::CopyOf { record, of: record },
+            Decision::DerivedFrom { record, of: record },
+            Decision::Distinct,
+            Decision::CodeStays { record },
+            Decision::Confirm,
+            Decision::Withdraw,
+        ];
+        all.iter().filter(|decision| self.admits(decision)).map(Decision::name).collect()
+    }
+
     /// Number in the catalogue, `C1` to `C9`.
     pub fn number(self) -> &'static str {
         Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, number)| number)

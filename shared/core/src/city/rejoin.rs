@@ -137,7 +137,7 @@ impl City {
                 rejoin.adopt,
                 rejoin.archived,
             );
-            let decided = Decided { id, decision: Decision::Confirm, reason, cause: None };
+            let decided = Decided { id, decision: Decision::Confirm, reason, settled_by: None };
             changes.push(change(OpType::ConflictDecide, id.as_bytes(), &decided));
         }
         Ok(changes)
