@@ -14,6 +14,7 @@ mod change;
 mod command;
 mod crash;
 mod daily;
+mod desk;
 mod feed;
 mod held;
 mod import;
