@@ -1,8 +1,8 @@
 //! What the hub does by itself: it answers the districts' letters and finds what is in dispute.
 //!
 //! One task wakes when a feed moves. Letters come first; each is answered by an op of the hub that names it as cause,
-//! with a refusal when nothing can be done about it, so none is looked at for ever and none holds up the next. Then what
-//! changed since the last round is looked at, see [`watch`]. Everything is decided through [`App::decide`].
+//! with a refusal when nothing can be done about it, so none is looked at for ever and none holds up the next. Then
+//! what changed since the last round is looked at, see [`watch`]. Everything is decided through [`App::decide`].
 
 mod watch;
 

@@ -23,10 +23,10 @@ use crate::{
     app::{App, AppError},
     archive::ArchiveCommand,
     district,
+    desk::Desk,
     gate::HeldCommand,
     key,
     policy::PolicyCommand,
-    desk::Desk,
 };
 
 /// What the command line can ask for.

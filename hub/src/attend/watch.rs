@@ -1,8 +1,8 @@
 //! Follows the feeds and knows what has to be looked at.
 //!
-//! Positions and claims are kept in memory only: at the start every feed is read once from its beginning, and nothing is
-//! decided before that is done, because what was not read yet may hold what is being asked about. Later rounds read what
-//! is new. What is found depends on what the journals hold, not on when it was read.
+//! Positions and claims are kept in memory only: at the start every feed is read once from its beginning, and nothing
+//! is decided before that is done, because what was not read yet may hold what is being asked about. Later rounds read
+//! what is new. What is found depends on what the journals hold, not on when it was read.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -174,8 +174,8 @@ fn deal(feeds: &[Vec<Op>], seed: &[u8]) -> Vec<Op> {
 const CODE: &str = "307001/000010";
 
 proptest! {
-    /// F13, I12, I15: whoever comes first and however often the hub looks in between, there is one conflict with one id,
-    /// and the code has one holder.
+    /// F13, I12, I15: whoever comes first and however often the hub looks in between, there is one conflict with one
+    /// id, and the code has one holder.
     #[test]
     fn a_code_claimed_twice_is_one_conflict_with_one_holder_in_every_order(
         order in prop::collection::vec(any::<u8>(), 8),
@@ -234,8 +234,8 @@ proptest! {
         prop_assert_eq!(elsewhere.look(&topic), replica.look(&topic));
     }
 
-    /// I11, I24, F14: core edits, overlays and holds in any interleaving give the same rows, and the core is always what
-    /// the district signed.
+    /// I11, I24, F14: core edits, overlays and holds in any interleaving give the same rows, and the core is always
+    /// what the district signed.
     #[test]
     fn core_and_overlay_give_the_same_rows_in_every_interleaving(
         steps in prop::collection::vec((0_u8..6, any::<bool>()), 1..12),
@@ -268,8 +268,8 @@ proptest! {
                 let op = hub.write(change);
                 here.take(&op);
             }
-            // No lost update: the city shows the curator's title while it stands on this version or is sticky, else the
-            // district's.
+            // No lost update: the city shows the curator's title while it stands on this version or is sticky, else
+            // the district's.
             if let (Some(over), Some(core)) = (here.city.curation.overlays.get(&id), here.records.get(&id)) {
                 let shown = over.over(core, here.state(id).op_hash);
                 let curated = over.overlay.title.clone().unwrap();

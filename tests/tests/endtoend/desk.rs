@@ -88,7 +88,9 @@ async fn a_hold_hides_a_record_in_the_city_and_leaves_the_districts_portal_alone
         .await;
     };
     searched(0).await;
-    assert_ne!(hub.record(record).await.0, 200);
+    let (status, problem) = hub.record(record).await;
+    assert_eq!((status, &problem["reason_class"]), (410, &json!("legal_hold")));
+    assert!(!problem.to_string().contains("养老"), "{problem}");
     assert_eq!(node.record(record).await.0, 200);
     assert_eq!(node.search("养老机构信息2").await["total"], 1);
     conflicts(hub, "C5", "open", 1).await;

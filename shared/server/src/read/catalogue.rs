@@ -235,10 +235,45 @@ impl Snapshot<'_> {
     /// A record, live or withdrawn.
     ///
     /// # Errors
-    /// `NotFound` when there is none or not everyone may see it.
+    /// `NotFound` when there is none or not everyone may see it; `Gone` when the city hides what was public.
     pub(crate) fn record(&self, id: RecordId) -> Result<Found, Problem> {
         let entry = self.store().entry(id)?;
+        if let Some(entry) = entry.as_ref().filter(|entry| entry.hidden) {
+            return Err(self.hidden(entry));
+        }
         entry.and_then(|entry| self.admit(entry)).ok_or_else(Problem::no_record)
+    }
+
+    /// Why a record is hidden: the class of reason, never what the record said.
+    fn hidden(&self, entry: &Entry) -> Problem {
+        let city = self.store().city();
+        if entry.visibility != Visibility::Public {
+            return Problem::no_record();
+        }
+        let gone = |class: &str, zh: &str, en: &str| {
+            Problem::new(Code::Gone, zh, en)
+                .with("id", entry.id.to_string())
+                .with("reason_class", class)
+        };
+        match city.curation.holds.get(&entry.id) {
+            Some(held) => gone(
+                "legal_hold",
+                "此目录已由市级依法暂停展示",
+                "the city does not show this record, on a legal basis",
+            )
+            .with("legal_basis", held.hold.legal_basis.as_str())
+            .with("held_at", held.at_ms),
+            None if city.hides(entry.id) => gone(
+                "district_suspended",
+                "发布该目录的区已被暂停接入",
+                "the district of this record is suspended",
+            ),
+            None => gone(
+                "withdrawn",
+                "发布方正在撤回此目录",
+                "its publisher is withdrawing this record",
+            ),
+        }
     }
 
     /// Records in the order of their ids.
