@@ -110,13 +110,17 @@ impl Store {
     /// # Errors
     /// `View`.
     pub fn hub_op_for(&self, audience: FeedId, op: Op) -> Result<SignedOp, StoreError> {
+        let city = self.city();
+        let conflict = Hash::try_from(op.subject.as_ref()).ok();
+        let conflict = conflict.and_then(|id| city.conflicts.get(&id));
         let seen = op.visibility != Visibility::Restricted
-            || match RecordId::try_from(op.subject.as_ref()) {
-                Ok(id) => self
-                    .shared
-                    .shown(&self.city(), id)?
-                    .is_some_and(|(scope, _)| scope.covers(audience)),
-                Err(_) => false,
+            || match (conflict, RecordId::try_from(op.subject.as_ref())) {
+                // Whoever it concerns is told, whatever records of others are in it.
+                (Some(conflict), _) => city.concerns(conflict, audience),
+                (None, Ok(id)) => {
+                    self.shared.shown(&city, id)?.is_some_and(|(scope, _)| scope.covers(audience))
+                }
+                (None, Err(_)) => false,
             };
         Ok(if seen { op.signed } else { withheld(op.signed) })
     }
