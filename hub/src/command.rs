@@ -22,8 +22,8 @@ use serde_json::Value;
 use crate::{
     app::{App, AppError},
     archive::ArchiveCommand,
-    district,
     desk::Desk,
+    district,
     gate::HeldCommand,
     key,
     policy::PolicyCommand,
