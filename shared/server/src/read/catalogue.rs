@@ -250,25 +250,26 @@ impl Snapshot<'_> {
         if entry.visibility != Visibility::Public {
             return Problem::no_record();
         }
-        let gone = |class: &str, zh: &str, en: &str| {
-            Problem::new(Code::Gone, zh, en)
-                .with("id", entry.id.to_string())
-                .with("reason_class", class)
+        let told = |code, class: &str, zh: &str, en: &str| {
+            Problem::new(code, zh, en).with("id", entry.id.to_string()).with("reason_class", class)
         };
         match city.curation.holds.get(&entry.id) {
-            Some(held) => gone(
+            Some(held) => told(
+                Code::Gone,
                 "legal_hold",
                 "此目录已由市级依法暂停展示",
                 "the city does not show this record, on a legal basis",
             )
             .with("legal_basis", held.hold.legal_basis.as_str())
             .with("held_at", held.at_ms),
-            None if city.hides(entry.id) => gone(
+            None if city.hides(entry.id) => told(
+                Code::NotFound,
                 "district_suspended",
-                "发布该目录的区已被暂停接入",
-                "the district of this record is suspended",
+                "发布该目录的区已被暂停，其目录暂不展示",
+                "the district of this record is suspended and its records are not shown",
             ),
-            None => gone(
+            None => told(
+                Code::Gone,
                 "withdrawn",
                 "发布方正在撤回此目录",
                 "its publisher is withdrawing this record",
