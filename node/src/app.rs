@@ -6,7 +6,7 @@ use std::{
 };
 
 use liandong_core::{
-    id::{FeedId, Head, InstanceId},
+    id::{FeedId, Head},
     mapping::Mapping,
     op::{Keys, OpFault},
 };
@@ -14,16 +14,25 @@ use liandong_server::{
     admin::{Lock, Locked},
     config::{ConfigError, Engine, write_private},
     identity::{Anchor, CertInfo, IdentityError, certificate_der, certificate_pem},
-    keys,
+    keys::{self, Identity},
     output::{Exit, Explain, Failure},
     tls::{ClientTls, ConnectError, ServerTls, TlsError},
 };
 use liandong_store::{
-    EngineKind, Options, OwnFeed, Replica, ReplicaOptions, Store, StoreError, WriteError,
+    EngineKind, Options, OwnFeed, Replica, ReplicaOptions, Store, StoreError, Turn, WriteError,
 };
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use crate::{config::Config, follow::Following, import::ReadError, link::SharedLink};
+use crate::{
+    config::Config,
+    conflict::Queue,
+    follow::Following,
+    guard::{self, Guard, KeptReceipt, Receipts},
+    import::ReadError,
+    link::SharedLink,
+    rejoin,
+};
 
 /// Below the node's directory: keys and certificate.
 pub const KEYS_DIR: &str = "keys";
@@ -128,7 +137,15 @@ pub struct App {
     pub(crate) hub_feed: FeedId,
     pub(crate) client_tls: ClientTls,
     pub(crate) server_tls: ServerTls,
-    pub(crate) instance: InstanceId,
+    /// Who this installation is; a rejoin changes it.
+    pub(crate) identity: Mutex<Identity>,
+    /// Held while the feed is pushed or joined again: never both.
+    pub(crate) recovery: tokio::sync::Mutex<()>,
+    /// Ends the pause before the next connection.
+    pub(crate) wake: Notify,
+    pub(crate) guard: Guard,
+    pub(crate) receipts: Receipts,
+    pub(crate) conflicts: Queue,
     _lock: Lock,
 }
 
@@ -140,6 +157,7 @@ impl App {
     pub fn open(dir: &Path, config: Config) -> Result<Self, AppError> {
         let lock = Lock::acquire(dir)?;
         let anchor = Anchor::read(dir)?.ok_or_else(|| not_joined(dir))?;
+        rejoin::resume(dir)?;
         let (identity, author) = keys::open(&dir.join(KEYS_DIR))?;
         let ca_der = anchor.ca_der()?;
         let (certificate, key) = read_certificate(dir)?;
@@ -171,7 +189,11 @@ impl App {
         store.open_feed(hub_feed)?;
         let author = crate::key::settle(dir, &store, author)?;
         let own = OwnFeed::new(author);
-        let link = SharedLink::read(dir);
+        let path = config.guard.path.clone().unwrap_or_else(|| guard::beside(dir));
+        let receipts = Receipts::open(&path);
+        let link = SharedLink::new(receipts.last());
+        let at = |seq| store.hash_at(own.feed(), seq).unwrap_or_default();
+        let guard = Guard::open(path, own.feed(), at);
         let expires = CertInfo::parse(&certificate)?.not_after_ms;
         link.update(|link| link.certificate_expires_ms = Some(expires));
         Ok(Self {
@@ -187,9 +209,51 @@ impl App {
             following: Mutex::default(),
             own,
             link,
-            instance: identity.instance,
+            identity: Mutex::new(identity),
+            recovery: tokio::sync::Mutex::default(),
+            wake: Notify::new(),
+            guard,
+            receipts,
+            conflicts: Queue::new(dir),
             _lock: lock,
         })
+    }
+
+    /// Waits for the turn to write the own feed.
+    ///
+    /// # Errors
+    /// The journal is behind its guard: nothing is written before the hub has been asked.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, AppError> {
+        let turn = self.own.turn(&self.store).await;
+        self.guard.check()?;
+        Ok(turn)
+    }
+
+    /// The hub and this node agree on the feed: the guard follows it again, and receipts for what is on neither side
+    /// are told.
+    pub(crate) fn spoken(&self) {
+        self.guard.lift();
+        self.guard.note(self.store.head(self.own.feed()));
+        let lost = self.lost_receipts();
+        if let Some(first) = lost.first() {
+            tracing::error!(
+                count = lost.len(),
+                first = %first.head,
+                "the hub has receipts out for ops that neither side holds"
+            );
+        }
+        self.link.update(|link| link.lost = lost.len() as u64);
+    }
+
+    /// Receipts of the hub for ops that this feed does not have.
+    pub(crate) fn lost_receipts(&self) -> Vec<KeptReceipt> {
+        let feed = self.own.feed();
+        let gone =
+            |head: Head| self.store.hash_at(feed, head.seq).ok().flatten() != Some(head.hash);
+        let receipts = self.receipts.all().into_iter();
+        receipts
+            .filter(|receipt| gone(receipt.head) && receipt.verifies(feed, &self.hub_key))
+            .collect()
     }
 
     /// The hub's own feed as it is mirrored here.
@@ -211,6 +275,12 @@ impl App {
             keys.insert(own, known);
         }
         keys
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.guard.note(self.store.head(self.own.feed()));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line of the node.
 
 mod doctor;
+mod recover;
 mod show;
 
 use std::{
@@ -57,6 +58,9 @@ struct Cli {
     /// 以 JSON 输出 / Print JSON
     #[arg(long, global = true)]
     json: bool,
+    /// 数据目录落后于守护文件时仍然写入 / Write although the directory is behind its guard
+    #[arg(long, global = true)]
+    offline_override: bool,
     #[command(subcommand)]
     command: Sub,
 }
@@ -97,6 +101,17 @@ enum Sub {
     Verify,
     /// 由日志重建视图与索引 / Build view and index again from the journal
     Rebuild,
+    /// 恢复、克隆或更换之后重新加入 / Join the feed again after a restore, a clone or a replacement
+    Rejoin(recover::Rejoin),
+    /// 本地冲突队列 / Records that this node and the hub both changed
+    #[command(subcommand)]
+    Conflict(recover::ConflictSub),
+    /// 中心的回执 / The hub's receipts
+    Receipts {
+        /// 只列两边都已没有其操作的回执 / Only those for ops that neither side holds
+        #[arg(long)]
+        lost: bool,
+    },
     /// 检查配置与环境 / Look for faults in configuration and surroundings
     Doctor,
     /// 输出命令补全脚本 / Shell completions
@@ -208,9 +223,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
     let dir = cli.dir.as_path();
+    if cli.offline_override && matches!(cli.command, Sub::Import(_) | Sub::Record(_)) {
+        run(dir, &Command::LiftGuard, output).await?;
+    }
     let command = match cli.command {
         Sub::Init(init) => return initialise(dir, &init, output).await,
-        Sub::Serve => return run_server(dir).await,
+        Sub::Serve => return run_server(dir, cli.offline_override).await,
         Sub::Doctor => return doctor::doctor(dir, output).await,
         Sub::Import(import) => return import_files(dir, &import, output).await,
         Sub::Completions { shell } => {
@@ -226,6 +244,13 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
         Sub::Status => Command::Status,
         Sub::Verify => Command::Verify,
         Sub::Rebuild => Command::Rebuild,
+        Sub::Rejoin(rejoin) => {
+            let (command, dry_run) = rejoin.command();
+            let answer = run(dir, &command, output).await?;
+            return recover::rejoin(answer, dry_run, output);
+        }
+        Sub::Conflict(sub) => sub.command()?,
+        Sub::Receipts { lost } => Command::Receipts { lost },
     };
     let answer = run(dir, &command, output).await?;
     show::answer(&command, answer, output)
@@ -236,20 +261,23 @@ fn record_command(sub: RecordSub) -> Result<Command, AppError> {
         RecordSub::List { after, limit, all } => Command::List { after, limit, all },
         RecordSub::Show { id } => Command::Show { id },
         RecordSub::Put { file, id, expect } => {
-            let text = read_text(&file)?;
-            let content = serde_json::from_str(&text).map_err(|error| {
-                Failure::new(
-                    "not_json",
-                    Exit::Validation,
-                    format!("{} 不是有效的 JSON：{error}", file.display()),
-                    format!("{} is not valid JSON: {error}", file.display()),
-                )
-            })?;
-            Command::Put { id, content, expected: expect }
+            Command::Put { id, content: read_json(&file)?, expected: expect }
         }
         RecordSub::Withdraw { id, reason } => Command::Withdraw { id, reason },
         RecordSub::Restore { id } => Command::Restore { id },
     })
+}
+
+fn read_json(file: &Path) -> Result<Value, AppError> {
+    let text = read_text(file)?;
+    Ok(serde_json::from_str(&text).map_err(|error| {
+        Failure::new(
+            "not_json",
+            Exit::Validation,
+            format!("{} 不是有效的 JSON：{error}", file.display()),
+            format!("{} is not valid JSON: {error}", file.display()),
+        )
+    })?)
 }
 
 fn read_text(file: &Path) -> Result<String, AppError> {
@@ -278,6 +306,7 @@ fn absolute(file: &Path) -> PathBuf {
 async fn run(dir: &Path, command: &Command, output: Output) -> Result<Value, AdminError> {
     command::run(dir, output, command, |progress| async move {
         let app = Arc::new(open(dir).map_err(|error| error.explain())?);
+        app.resume_rejoin(&progress).await.map_err(|error| error.explain())?;
         app.run(command.clone(), progress).await
     })
     .await
@@ -321,12 +350,15 @@ async fn initialise(dir: &Path, init: &Init, output: Output) -> Result<Exit, App
     Ok(Exit::Ok)
 }
 
-async fn run_server(dir: &Path) -> Result<Exit, AppError> {
+async fn run_server(dir: &Path, offline_override: bool) -> Result<Exit, AppError> {
     let config = Config::load(dir, &[])?;
     // The filter was checked with the rest of the configuration.
     let _checked = telemetry::init(&config.log);
     let _installed = telemetry::metrics_handle();
     let app = Arc::new(tokio::task::block_in_place(|| App::open(dir, config))?);
+    if offline_override {
+        app.guard.lift();
+    }
     serve::serve(app, dir).await?;
     Ok(Exit::Ok)
 }

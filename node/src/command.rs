@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use liandong_core::{
     fold::Status as RecordStatus,
     id::{Hash, RecordId},
+    rejoin::Reason,
 };
 use liandong_server::{
     admin::{AdminError, Progress},
@@ -18,7 +19,9 @@ use serde_json::Value;
 
 use crate::{
     app::{App, AppError},
+    conflict::ConflictCommand,
     export, import, key,
+    rejoin::Go,
 };
 
 /// What the command line can ask for.
@@ -97,6 +100,24 @@ pub enum Command {
     Verify,
     /// Build view and index again from the journal.
     Rebuild,
+    /// Join the feed again.
+    Rejoin {
+        /// Why.
+        reason: Reason,
+        /// Who decides, for the record at both ends.
+        operator: String,
+        /// Only say what would be done, or do it.
+        go: Go,
+    },
+    /// The local queue of conflicts.
+    Conflict(ConflictCommand),
+    /// The hub's receipts.
+    Receipts {
+        /// Only those for ops that neither side holds.
+        lost: bool,
+    },
+    /// Write although the journal is behind its guard.
+    LiftGuard,
 }
 
 /// A record as commands show it.
@@ -131,6 +152,10 @@ pub struct SearchResult {
     pub total: usize,
     /// The best of them.
     pub hits: Vec<Shown>,
+}
+
+fn broken(error: &tokio::task::JoinError) -> AdminError {
+    AdminError::new("internal", Exit::Error, error.to_string(), error.to_string())
 }
 
 /// The actor of commands from the command line.
@@ -201,6 +226,41 @@ impl App {
                 self.store.rebuild_index()?;
                 answer(&serde_json::json!({ "rebuilding": true }))
             }
+            Command::Rejoin { .. }
+            | Command::Conflict(_)
+            | Command::Receipts { .. }
+            | Command::LiftGuard => self.recover(command, progress).await?,
+        })
+    }
+
+    async fn recover(
+        self: &Arc<Self>,
+        command: Command,
+        progress: Progress,
+    ) -> Result<Result<Value, AdminError>, AppError> {
+        Ok(match command {
+            Command::Rejoin { reason, operator, go } => {
+                let app = Arc::clone(self);
+                // A task of its own: it goes on when whoever asked is gone.
+                let rejoined = tokio::spawn(async move {
+                    let report = app.rejoin(reason, &operator, go, &progress).await;
+                    app.wake.notify_one();
+                    report
+                });
+                answer(&rejoined.await.map_err(|error| broken(&error))??)
+            }
+            Command::Conflict(ConflictCommand::List { all }) => answer(&self.shown_conflicts(all)?),
+            Command::Conflict(ConflictCommand::Show { id }) => answer(&self.conflict(&id)?),
+            Command::Conflict(ConflictCommand::Resolve { id, keep }) => {
+                answer(&self.resolve(&id, &keep, ACTOR).await?)
+            }
+            Command::Receipts { lost: true } => answer(&self.lost_receipts()),
+            Command::Receipts { lost: false } => answer(&self.receipts.all()),
+            _ => {
+                self.guard.lift();
+                self.guard.note(self.store.head(self.own.feed()));
+                answer(&Value::Null)
+            }
         })
     }
 
@@ -241,9 +301,7 @@ impl App {
             let keys = self.keys();
             self.store.verify(&keys, |done, total| progress.report(done, total, "核对 / verify"))
         });
-        let joined = verified.await.map_err(|error| {
-            AdminError::new("internal", Exit::Error, error.to_string(), error.to_string())
-        })?;
+        let joined = verified.await.map_err(|error| broken(&error))?;
         Ok(joined?)
     }
 }

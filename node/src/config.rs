@@ -35,6 +35,34 @@ pub struct Config {
     /// `[log]`
     #[serde(default)]
     pub log: Log,
+    /// `[guard]`
+    #[serde(default)]
+    pub guard: Guard,
+    /// `[recover]`
+    #[serde(default)]
+    pub recover: Recover,
+}
+
+/// `[guard]`: a note of how far the journal was, which no restore of the directory takes back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guard {
+    /// The file, best on another volume; `<directory>.guard.json` beside the node's directory when nothing is said.
+    pub path: Option<std::path::PathBuf>,
+}
+
+/// `[recover]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recover {
+    /// Whether a node that came from a backup, and has written nothing since, takes what the hub has by itself.
+    pub fast_forward: bool,
+}
+
+impl Default for Recover {
+    fn default() -> Self {
+        Self { fast_forward: true }
+    }
 }
 
 /// `[node]`

@@ -119,7 +119,7 @@ impl App {
         expected: Option<Hash>,
         actor: &str,
     ) -> Result<Edited, AppError> {
-        let mut turn = self.own.turn(&self.store).await;
+        let mut turn = self.turn().await?;
         let current = self.store.state(id)?;
         let change = decide::decide(id, current.as_ref(), command, expected)?;
         let ops = turn.write(change.into_iter().collect(), || keys::stamp(actor)).await?;

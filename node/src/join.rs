@@ -108,6 +108,8 @@ fn configuration(
         retry: Retry::default(),
         view: View::default(),
         log: Log::default(),
+        guard: config::Guard::default(),
+        recover: config::Recover::default(),
     })
 }
 

@@ -102,7 +102,7 @@ impl App {
     /// the place of the old one after: whatever a crash leaves, the next start knows which of the two signs.
     async fn rotate(&self, actor: &str) -> Result<Value, AppError> {
         let keys_dir = self.dir.join(KEYS_DIR);
-        let mut turn = self.own.turn(&self.store).await;
+        let mut turn = self.turn().await?;
         let old = self.own.author();
         let next = keys::prepare_next(&keys_dir, old.feed())?;
         let rotation = KeyRotation::new(&next, old.key_id());

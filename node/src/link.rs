@@ -1,29 +1,19 @@
 //! What a node knows of its link to the hub.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use liandong_core::{
     fold::Outcome,
     id::Head,
-    receipt::Receipt,
     wire::{OpOutcome, Verdict},
 };
 use liandong_server::site::State;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
-/// Where the last receipt is kept: evidence of what the hub stored and when.
-const FILE: &str = "receipt.json";
+use crate::guard::KeptReceipt;
+
 /// Ops without effect that are remembered; the hub tells them again at every handshake.
 const QUARANTINED_MAX: usize = liandong_core::limit::OUTCOMES_MAX;
-
-/// The last receipt as it is kept.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Kept {
-    head: Head,
-    received_at_ms: i64,
-    signature: String,
-}
 
 /// The link's state.
 #[derive(Debug, Clone)]
@@ -41,6 +31,8 @@ pub(crate) struct Link {
     pub(crate) certificate_expires_ms: Option<i64>,
     /// Ops that the hub keeps without effect, with its reason.
     pub(crate) quarantined: BTreeMap<u64, Outcome>,
+    /// Receipts for ops that neither side holds.
+    pub(crate) lost: u64,
 }
 
 impl Link {
@@ -61,18 +53,12 @@ impl Link {
 
 /// The link, shared by the driver that changes it and those who show it.
 #[derive(Debug)]
-pub(crate) struct SharedLink {
-    path: PathBuf,
-    link: Mutex<Link>,
-}
+pub(crate) struct SharedLink(Mutex<Link>);
 
 impl SharedLink {
     /// Begins with the last receipt that was kept.
-    pub(crate) fn read(dir: &std::path::Path) -> Self {
-        let path = dir.join(FILE);
-        let kept: Option<Kept> =
-            std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let link = Link {
+    pub(crate) fn new(kept: Option<KeptReceipt>) -> Self {
+        Self(Mutex::new(Link {
             connected: false,
             verdict: None,
             explain: String::new(),
@@ -84,33 +70,20 @@ impl SharedLink {
             contact_ms: kept.map(|kept| kept.received_at_ms),
             certificate_expires_ms: None,
             quarantined: BTreeMap::new(),
-        };
-        Self { path, link: Mutex::new(link) }
+            lost: 0,
+        }))
     }
 
     pub(crate) fn get(&self) -> Link {
-        self.link.lock().clone()
+        self.0.lock().clone()
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut Link)) {
-        change(&mut self.link.lock());
-    }
-
-    /// Keeps a receipt. Losing the newest ones costs nothing: the hub says at every handshake where it is.
-    pub(crate) fn keep(&self, receipt: &Receipt) {
-        let kept = Kept {
-            head: receipt.head,
-            received_at_ms: receipt.received_at_ms,
-            signature: hex::encode(&receipt.signature),
-        };
-        let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
-        if let Err(error) = std::fs::write(&self.path, text) {
-            tracing::warn!(%error, "the receipt cannot be kept");
-        }
+        change(&mut self.0.lock());
     }
 
     pub(crate) fn outcomes(&self, outcomes: Vec<OpOutcome>) {
-        let mut link = self.link.lock();
+        let mut link = self.0.lock();
         for OpOutcome { seq, outcome } in outcomes {
             if outcome != Outcome::Materialised {
                 tracing::warn!(

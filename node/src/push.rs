@@ -4,14 +4,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use liandong_core::{
     fold::{self, FOLD_VERSION},
-    id::{FeedId, Head, InstanceId, RecordId},
+    id::{FeedId, Head, RecordId},
     limit,
     link::{PROTOCOL, PROTOCOL_MIN, Sender, SenderEffect, probe_positions},
     op::Op,
+    rejoin::Reason,
     wire::{Claim, Down, Hello, Up, Verdict},
 };
 use liandong_proto::sync::{PushDown, PushUp, feed_sync_client::FeedSyncClient};
 use liandong_server::{
+    admin::Progress,
     clock,
     output::Explain as _,
     retry::{Retry, RetryLimits},
@@ -22,7 +24,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming, codec::CompressionEncoding};
 
-use crate::app::App;
+use crate::{
+    app::{App, AppError},
+    rejoin::Go,
+};
 
 /// Messages to the hub that may wait.
 const UP_MAX: usize = 4;
@@ -79,6 +84,7 @@ pub(crate) async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
             ended = once(&app) => ended,
         };
+        let frozen = ended.frozen;
         app.link.update(|link| {
             link.connected = false;
             link.refused = ended.refused;
@@ -90,15 +96,48 @@ pub(crate) async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             retry.next_pause(ended.retry_after, began.elapsed())
         };
         tracing::warn!(reason = %ended.explain, pause_ms = pause.as_millis(), "no link to the hub");
+        if frozen {
+            let forwarded = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                forwarded = forward(&app) => forwarded,
+            };
+            if forwarded {
+                continue;
+            }
+        }
         tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return,
+            () = app.wake.notified() => {}
             () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Takes what the hub has beyond a frozen node, when nothing of the node's own is at stake and its configuration
+/// allows it. Returns whether the feeds fit now.
+async fn forward(app: &App) -> bool {
+    let rolled_back = app.link.get().verdict == Some(Verdict::Rollback);
+    if !rolled_back || !app.config.recover.fast_forward {
+        app.guard.lift();
+        return false;
+    }
+    let (progress, _nobody) = Progress::new();
+    match app.rejoin(Reason::FastForward, "fast_forward", Go::Ahead, &progress).await {
+        Ok(report) => report.done || !report.needed,
+        Err(error) => {
+            tracing::warn!(%error, "the node does not go on by itself");
+            // Somebody has to decide; until then people work on, and nothing of it is lost.
+            if matches!(error, AppError::Refused(_) | AppError::Told(_)) {
+                app.guard.lift();
+            }
+            false
         }
     }
 }
 
 /// One connection, from handshake to end.
 async fn once(app: &App) -> Ended {
+    let _pushing = app.recovery.lock().await;
     match connect(app).await {
         Ok((up, downs)) => {
             let head = app.store.head(app.own.feed());
@@ -146,7 +185,7 @@ fn hello(app: &App) -> Result<Hello, StoreError> {
         feed,
         head,
         hub_head: app.hub_head(),
-        instance: InstanceId::new(*app.instance.as_bytes()),
+        instance: app.identity.lock().instance,
         incarnation: app.own.author().incarnation(),
         clock_ms: clock::now_ms(),
         probes,
@@ -250,7 +289,7 @@ impl Push<'_> {
                 self.sender.on_hash(seq, hash);
             }
             SenderEffect::Acknowledged(receipt) => {
-                self.app.link.keep(&receipt);
+                self.app.receipts.keep(&receipt);
                 self.app.link.update(|link| {
                     link.acked = receipt.head;
                     link.acked_ms = Some(receipt.received_at_ms);
@@ -282,6 +321,9 @@ impl Push<'_> {
     fn on_verdict(&mut self, verdict: Verdict, explain: String) {
         tracing::info!(verdict = verdict.name(), %explain, "handshake");
         let live = matches!(verdict, Verdict::InSync | Verdict::Extend);
+        if live {
+            self.app.spoken();
+        }
         let acked = self.sender.acked();
         self.app.link.update(|link| {
             link.connected = live;

@@ -3,8 +3,9 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use liandong_server::{
-    admin, command, grpc, listen,
-    output::{Exit, Failure},
+    admin::{self, Progress},
+    command, grpc, listen,
+    output::{Exit, Explain as _, Failure},
     serve,
     site::Site,
     telemetry,
@@ -13,6 +14,8 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{app::App, command::Command, follow, push, renew};
 
+/// How often the guard follows the journal.
+const GUARD_EVERY: Duration = Duration::from_secs(1);
 /// How long open connections may take to end when the node stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -21,6 +24,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// A port cannot be bound.
 pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
+    app.resume_rejoin(&Progress::new().0).await.map_err(|error| error.explain())?;
     let http = serve::bind(app.config.http.listen).await?;
     let grpc = serve::bind(app.config.grpc.listen).await?;
     tracing::info!(http = %app.config.http.listen, grpc = %app.config.grpc.listen, "the node is listening");
@@ -32,6 +36,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let city = tokio::spawn(follow::run(Arc::clone(&app), stopped.clone()));
     let renewal = tokio::spawn(renew::run(Arc::clone(&app)));
     let upkeep = tokio::spawn(telemetry::upkeep());
+    let guard = tokio::spawn(guard(Arc::clone(&app)));
     let commands = {
         let app = Arc::clone(&app);
         let socket = admin::Listener::bind(dir).map_err(|error| {
@@ -55,7 +60,17 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     }
     renewal.abort();
     upkeep.abort();
+    guard.abort();
     Ok(())
+}
+
+/// Lets the guard follow the journal.
+async fn guard(app: Arc<App>) {
+    let mut ticks = tokio::time::interval(GUARD_EVERY);
+    loop {
+        ticks.tick().await;
+        tokio::task::block_in_place(|| app.guard.note(app.store.head(app.own.feed())));
+    }
 }
 
 async fn serve_grpc(

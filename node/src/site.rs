@@ -68,6 +68,8 @@ impl Site for App {
                 last_contact: link.contact_ms,
                 certificate_expires: link.certificate_expires_ms,
                 quarantined: link.quarantined.len() as u64,
+                conflicts: self.conflicts.open(),
+                lost_receipts: link.lost,
             }),
             city: Some(self.city_status()),
         }

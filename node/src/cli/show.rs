@@ -9,6 +9,7 @@ use liandong_server::{
 };
 use serde_json::Value;
 
+use super::recover;
 use crate::{
     app::AppError,
     command::{Command, SearchResult, Shown},
@@ -76,26 +77,32 @@ pub(super) fn answer(command: &Command, answer: Value, output: Output) -> Result
             output.line(&text);
         }
         Command::Put { .. } | Command::Withdraw { .. } | Command::Restore { .. } => {
-            let edited: Edited = command::read(answer)?;
-            for fault in &edited.faults {
-                output.note(
-                    &format!("[{}] {}：{}", fault.rule, fault.field, fault.message),
-                    &format!("[{}] {}: {}", fault.rule, fault.field, fault.message_en),
-                );
-            }
-            match edited.seq {
-                Some(seq) => output.line(&format!("{} 第 {seq} 条操作 / op {seq}", edited.id)),
-                None => output.line(&format!("{} 没有变化 / nothing changed", edited.id)),
-            }
+            edited(&command::read(answer)?, output);
         }
         Command::Key(command) => key::show(*command, &answer, output),
         Command::Export { .. } => output.line(&format!("已导出 / exported: {answer}")),
         Command::Status => status(&command::read(answer)?, output),
         Command::Rebuild => output.line("正在重建 / rebuilding"),
         Command::Verify => return Ok(command::show_verified(&command::read(answer)?, output)),
-        Command::Import { .. } => {}
+        Command::Conflict(asked) => recover::conflict(asked, answer, output)?,
+        Command::Receipts { .. } => recover::receipts(answer, output)?,
+        Command::Import { .. } | Command::Rejoin { .. } | Command::LiftGuard => {}
     }
     Ok(Exit::Ok)
+}
+
+/// Prints what became of an edit.
+pub(super) fn edited(edited: &Edited, output: Output) {
+    for fault in &edited.faults {
+        output.note(
+            &format!("[{}] {}：{}", fault.rule, fault.field, fault.message),
+            &format!("[{}] {}: {}", fault.rule, fault.field, fault.message_en),
+        );
+    }
+    match edited.seq {
+        Some(seq) => output.line(&format!("{} 第 {seq} 条操作 / op {seq}", edited.id)),
+        None => output.line(&format!("{} 没有变化 / nothing changed", edited.id)),
+    }
 }
 
 fn records(records: &[Shown], output: Output) {
@@ -140,6 +147,18 @@ fn status(status: &Status, output: Output) {
         // What the last handshake said is old once all is well.
         if let Some(explain) = hub.explain.as_ref().filter(|_| hub.state != State::InSync) {
             output.line(explain);
+        }
+        if hub.conflicts > 0 {
+            output.line(&format!(
+                "{} 条本地冲突待处理：liandong-node conflict list / local conflicts wait for you",
+                hub.conflicts
+            ));
+        }
+        if hub.lost_receipts > 0 {
+            output.line(&format!(
+                "{} 份回执的操作两边都已没有：liandong-node receipts --lost / receipts whose ops are gone",
+                hub.lost_receipts
+            ));
         }
         if let Some(expires) = hub.certificate_expires {
             let until = clock::format_shanghai(expires);

@@ -248,7 +248,7 @@ impl App {
         lines: &mut Vec<ErrorLine>,
         seen: &mut Seen,
     ) -> Result<(), AppError> {
-        let mut turn = self.own.turn(&self.store).await;
+        let mut turn = self.turn().await?;
         let mut changes = Vec::new();
         for row in chunk {
             let (id, action, change) = self.classify(row, options)?;
@@ -340,7 +340,7 @@ impl App {
             return Ok(Some(too_many(missing.len(), live, strangers, report)));
         }
         for chunk in missing.chunks(limit::BATCH_OPS_MAX) {
-            let mut turn = self.own.turn(&self.store).await;
+            let mut turn = self.turn().await?;
             let mut changes = Vec::new();
             for id in chunk {
                 let state = self.store.state(*id)?;

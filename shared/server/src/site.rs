@@ -237,6 +237,12 @@ pub struct HubStatus {
     pub certificate_expires: Option<i64>,
     /// Ops the hub kept without effect.
     pub quarantined: u64,
+    /// Records that this node and the hub's copy both changed, and that wait for a person here.
+    #[serde(default)]
+    pub conflicts: u64,
+    /// Receipts of the hub for ops that neither side holds.
+    #[serde(default)]
+    pub lost_receipts: u64,
 }
 
 /// A node's replica of the city.

@@ -14,7 +14,7 @@ use liandong_tests::{
     rows, wait_until, wait_until_within,
 };
 
-use crate::{PROGRAM, copy_dir, hub_shows, shows};
+use crate::{PROGRAM, clone_of, copy_dir, hub_shows, shows};
 
 /// Sends one batch on a stream of its own and returns what the hub says.
 async fn push(city: &City, peer: &Peer, head: Head, after: Head, ops: Vec<SignedOp>) -> Reject {
@@ -105,6 +105,8 @@ async fn a_node_restored_from_an_old_copy_is_frozen_and_shown_at_both_ends() {
     copy_dir(&backup, node.dir());
     let before = city.district("310115").await;
 
+    // Without leave to go on by itself it waits for a person.
+    node.set_env("LIANDONG_RECOVER__FAST_FORWARD", "false");
     node.start().await;
     let told = shows(&node, "rollback").await;
     assert!(told.contains("从旧备份恢复") && told.contains("Frozen"), "{told}");
@@ -131,12 +133,7 @@ async fn of_a_node_and_its_clone_the_one_that_wrote_apart_is_frozen_and_the_othe
     node.put(None, &rows::content(1)).await.unwrap();
     city.level(&node).await;
     node.stop().await;
-    let mut clone = city.node("clone");
-    copy_dir(node.dir(), clone.dir());
-    let [http, grpc] = [clone.http_url(""), clone.grpc_url()]
-        .map(|url| url.rsplit_once('/').unwrap().1.to_owned());
-    clone.set_env("LIANDONG_HTTP__LISTEN", &http);
-    clone.set_env("LIANDONG_GRPC__LISTEN", &grpc);
+    let mut clone = clone_of(&city, &node, "clone");
     // The original writes and is in sync; the clone has written something else meanwhile.
     node.start().await;
     node.put(None, &rows::content(2)).await.unwrap();

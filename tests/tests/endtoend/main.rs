@@ -18,6 +18,7 @@ mod desk;
 mod feed;
 mod held;
 mod import;
+mod recovery;
 mod refusal;
 mod renewal;
 mod replica;
@@ -63,6 +64,17 @@ async fn hub_shows(city: &City, code: &str, state: &str) -> String {
         }
     })
     .await
+}
+
+/// A second node from the directory of one that does not run, with ports of its own.
+fn clone_of(city: &City, node: &Member, name: &str) -> Member {
+    let mut clone = city.node(name);
+    copy_dir(node.dir(), clone.dir());
+    let [http, grpc] = [clone.http_url(""), clone.grpc_url()]
+        .map(|url| url.rsplit_once('/').unwrap().1.to_owned());
+    clone.set_env("LIANDONG_HTTP__LISTEN", &http);
+    clone.set_env("LIANDONG_GRPC__LISTEN", &grpc);
+    clone
 }
 
 /// Copies a directory as a backup program would.
