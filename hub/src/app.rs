@@ -14,6 +14,7 @@ use liandong_core::{
 };
 use liandong_server::{
     admin::Lock,
+    backup::Backups,
     clock,
     config::Engine,
     identity::{Authority, IdentityError},
@@ -116,6 +117,7 @@ pub struct App {
     pub(crate) tls: ServerTls,
     pub(crate) links: Links,
     pub(crate) archive: Archive,
+    pub(crate) backups: Backups,
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) listening: OnceLock<Listening>,
     _lock: Lock,
@@ -174,6 +176,7 @@ impl App {
         }
         let tls = server_tls(&authority, &config)?;
         Ok(Self {
+            backups: Backups::read(dir, &config.backup),
             config,
             store,
             own,

@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::{
     app::App,
     archive::{self, ArchiveCommand},
+    backup::{self, BackupArgs, RestoreArgs, VerifyArgs},
     command::{Command, DistrictAdded, SearchResult},
     config::Config,
     district,
@@ -96,6 +97,12 @@ enum Sub {
     /// 节点放弃的操作 / What nodes gave up when they joined again
     #[command(subcommand)]
     Archive(ArchiveSub),
+    /// 联机备份，并恢复核对 / Make a backup while serving, and check it by restoring it
+    Backup(BackupArgs),
+    /// 从备份恢复为新目录 / Restore a backup as a new directory
+    Restore(RestoreArgs),
+    /// 恢复到临时目录并核对一份备份 / Restore a backup for a moment and check it
+    VerifyBackup(VerifyArgs),
     /// 检查配置与环境 / Look for faults in configuration and surroundings
     Doctor,
     /// 输出命令补全脚本 / Shell completions
@@ -186,6 +193,12 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Sub::Held(held) => Command::Held(held),
         Sub::Policy(policy) => Command::Policy(policy),
         Sub::Desk(sub) => Command::Desk(sub.command()?),
+        Sub::Backup(args) => {
+            let scope = args.scope();
+            Command::Backup { to: absolute(&args.to), scope }
+        }
+        Sub::Restore(args) => return backup::restore(args, output).await,
+        Sub::VerifyBackup(args) => return backup::verify(args, output).await,
         Sub::Verify => Command::Verify,
         Sub::Rebuild => Command::Rebuild,
         Sub::Archive(ArchiveSub::List) => Command::Archive(ArchiveCommand::List),
@@ -193,6 +206,11 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
     };
     let answer = run(&dir, &command, output).await?;
     show(&command, answer, output)
+}
+
+/// The process that serves has another working directory.
+fn absolute(file: &std::path::Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_unknown| file.to_owned())
 }
 
 async fn run(
@@ -272,6 +290,9 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
         Command::Rebuild => output.line("正在重建 / rebuilding"),
         Command::Archive(_) => archive::print(answer, output)?,
         Command::Desk(command) => desk::show(command, answer, output)?,
+        Command::Backup { .. } => {
+            return Ok(liandong_server::backup::show_taken(&command::read(answer)?, output));
+        }
         Command::Verify => return Ok(command::show_verified(&command::read(answer)?, output)),
     }
     Ok(Exit::Ok)
@@ -286,6 +307,9 @@ fn show_status(status: &Status, output: Output) {
         status.index.applied_seq,
         status.view.applied_seq
     ));
+    if let Some(backup) = &status.backup {
+        liandong_server::backup::show_status(backup, output);
+    }
     let rows: Vec<Vec<String>> = status
         .districts
         .iter()

@@ -1,6 +1,6 @@
 //! Commands of the hub, run by the process that has the data directory open.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use liandong_core::{
     directory::{Refusal, Token},
@@ -9,13 +9,13 @@ use liandong_core::{
 };
 use liandong_server::{
     admin::{AdminError, Progress},
-    clock,
+    backup, clock,
     command::answer,
     identity::JoinToken,
     output::{Exit, Explain as _},
     site::Site as _,
 };
-use liandong_store::{Query, VerifyReport};
+use liandong_store::{Query, VerifyReport, backup::Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -63,6 +63,13 @@ pub enum Command {
     Held(HeldCommand),
     /// Rules of the city.
     Policy(PolicyCommand),
+    /// Make a backup and check it by restoring it.
+    Backup {
+        /// Absolute path of the file, or of a folder for it.
+        to: PathBuf,
+        /// What goes in.
+        scope: Scope,
+    },
     /// Check chain, signatures, view and index against the journal.
     Verify,
     /// Build view and index again from the journal.
@@ -167,6 +174,9 @@ impl App {
             Command::Held(held) => self.held(held).await,
             Command::Policy(policy) => self.policy(policy).await,
             Command::Desk(command) => self.desk(command, ACTOR).await,
+            Command::Backup { to, scope } => {
+                answer(&backup::take(&self, &to, scope, &progress).await?)
+            }
             Command::Verify => answer(&self.verify(progress).await?),
             Command::Rebuild => {
                 self.store.rebuild_view();

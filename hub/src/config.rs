@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use liandong_core::limit;
-use liandong_server::config::{self, ConfigError, Grpc, Http, Log, View, in_range};
+use liandong_server::config::{self, Backup, ConfigError, Grpc, Http, Log, View, in_range};
 use serde::{Deserialize, Serialize};
 
 /// Name of the file in the hub's directory.
@@ -25,6 +25,8 @@ pub struct Config {
     pub follow: Follow,
     /// `[view]`
     pub view: View,
+    /// `[backup]`
+    pub backup: Backup,
     /// `[log]`
     pub log: Log,
 }
@@ -83,6 +85,7 @@ impl Config {
         let config: Self = config::load(&dir.join(FILE), std::env::vars(), flags)?;
         config.grpc.validate()?;
         config.view.validate()?;
+        config.backup.validate()?;
         config.log.validate()?;
         let ttl = config.certificates.ttl_secs;
         in_range((10..=31_536_000).contains(&ttl), "certificates.ttl_secs", &ttl, "10..=31536000")?;

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod archive;
 mod attend;
+mod backup;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use liandong_proto::sync::{enrolment_server::EnrolmentServer, feed_sync_server::FeedSyncServer};
 use liandong_server::{
-    admin, command, grpc, listen,
+    admin, backup, command, grpc, listen,
     output::{Exit, Failure},
     serve,
     site::Site,
@@ -50,6 +50,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let gates = tokio::spawn(gate::run(Arc::clone(&app)));
     let upkeep = tokio::spawn(telemetry::upkeep());
     let attendant = tokio::spawn(attend::attend(Arc::clone(&app)));
+    let backups = tokio::spawn(backup::schedule(Arc::clone(&app)));
     let commands = {
         let (app, stopped) = (Arc::clone(&app), stopped.clone());
         let socket = admin::Listener::bind(dir).map_err(|error| {
@@ -76,6 +77,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     gates.abort();
     upkeep.abort();
     attendant.abort();
+    backups.abort();
     app.links.keep();
     Ok(())
 }

@@ -127,6 +127,7 @@ impl Site for App {
             districts: Some(self.district_statuses()),
             hub: None,
             city: None,
+            backup: self.backups.status(),
         }
     }
 

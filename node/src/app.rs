@@ -12,6 +12,7 @@ use liandong_core::{
 };
 use liandong_server::{
     admin::{Lock, Locked},
+    backup::Backups,
     config::{ConfigError, Engine, write_private},
     identity::{Anchor, CertInfo, IdentityError, certificate_der, certificate_pem},
     keys::{self, Identity},
@@ -133,6 +134,7 @@ pub struct App {
     pub(crate) own: OwnFeed,
     pub(crate) mapping: Mapping,
     pub(crate) link: SharedLink,
+    pub(crate) backups: Backups,
     pub(crate) hub_key: [u8; 32],
     pub(crate) hub_feed: FeedId,
     pub(crate) client_tls: ClientTls,
@@ -203,6 +205,7 @@ impl App {
             hub_key: hub_key.as_slice().try_into().map_err(|_length| damaged())?,
             hub_feed,
             dir: dir.to_owned(),
+            backups: Backups::read(dir, &config.backup),
             config,
             store,
             replica,

@@ -27,6 +27,7 @@ use serde_json::Value;
 
 use crate::{
     app::{App, AppError},
+    backup::{self, BackupArgs, RestoreArgs, VerifyArgs},
     command::Command,
     config::Config,
     export,
@@ -112,6 +113,12 @@ enum Sub {
         #[arg(long)]
         lost: bool,
     },
+    /// 联机备份，并恢复核对 / Make a backup while serving, and check it by restoring it
+    Backup(BackupArgs),
+    /// 从备份恢复为新目录 / Restore a backup as a new directory
+    Restore(RestoreArgs),
+    /// 恢复到临时目录并核对一份备份 / Restore a backup for a moment and check it
+    VerifyBackup(VerifyArgs),
     /// 检查配置与环境 / Look for faults in configuration and surroundings
     Doctor,
     /// 输出命令补全脚本 / Shell completions
@@ -242,6 +249,12 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
         Sub::Export { file, format } => Command::Export { file: absolute(&file), format },
         Sub::Key(command) => Command::Key(command),
         Sub::Status => Command::Status,
+        Sub::Backup(args) => {
+            let scope = args.scope();
+            Command::Backup { to: absolute(&args.to), scope }
+        }
+        Sub::Restore(args) => return Ok(backup::restore(args, output).await?),
+        Sub::VerifyBackup(args) => return Ok(backup::verify(args, output).await?),
         Sub::Verify => Command::Verify,
         Sub::Rebuild => Command::Rebuild,
         Sub::Rejoin(rejoin) => {

@@ -9,11 +9,12 @@ use liandong_core::{
 };
 use liandong_server::{
     admin::{AdminError, Progress},
+    backup,
     command::answer,
     output::{Exit, Explain as _},
     site::Site as _,
 };
-use liandong_store::{Entry, Filter, Query, VerifyReport};
+use liandong_store::{Entry, Filter, Query, VerifyReport, backup::Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -96,6 +97,13 @@ pub enum Command {
     Key(key::Command),
     /// The status document.
     Status,
+    /// Make a backup and check it by restoring it.
+    Backup {
+        /// Absolute path of the file, or of a folder for it.
+        to: PathBuf,
+        /// What goes in.
+        scope: Scope,
+    },
     /// Check chain, signatures, view and index against the journal.
     Verify,
     /// Build view and index again from the journal.
@@ -220,6 +228,9 @@ impl App {
             }
             Command::Key(command) => Ok(self.change_key(command).await?),
             Command::Status => answer(&self.status()),
+            Command::Backup { to, scope } => {
+                answer(&backup::take(&self, &to, scope, &progress).await?)
+            }
             Command::Verify => answer(&self.verify(progress).await?),
             Command::Rebuild => {
                 self.store.rebuild_view();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use liandong_core::id::DistrictCode;
-use liandong_server::config::{self, ConfigError, Grpc, Http, Log, Retry, View};
+use liandong_server::config::{self, Backup, ConfigError, Grpc, Http, Log, Retry, View};
 use serde::{Deserialize, Serialize};
 
 /// Name of the file in the node's directory.
@@ -32,6 +32,9 @@ pub struct Config {
     /// `[view]`
     #[serde(default)]
     pub view: View,
+    /// `[backup]`
+    #[serde(default)]
+    pub backup: Backup,
     /// `[log]`
     #[serde(default)]
     pub log: Log,
@@ -103,6 +106,7 @@ impl Config {
         config.grpc.validate()?;
         config.retry.validate()?;
         config.view.validate()?;
+        config.backup.validate()?;
         config.log.validate()?;
         Ok(config)
     }

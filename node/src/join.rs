@@ -7,7 +7,7 @@ use liandong_proto::sync::{JoinReply, JoinRequest, enrolment_client::EnrolmentCl
 use liandong_server::{
     admin::Lock,
     clock,
-    config::{Grpc, Http, Log, Retry, View},
+    config::{Backup, Grpc, Http, Log, Retry, View},
     identity::{self, Anchor, IdentityError, JoinToken, certificate_pem},
     keys,
     output::{Exit, Explain as _, Failure},
@@ -107,6 +107,7 @@ fn configuration(
         import: config::Import::default(),
         retry: Retry::default(),
         view: View::default(),
+        backup: Backup::default(),
         log: Log::default(),
         guard: config::Guard::default(),
         recover: config::Recover::default(),

@@ -4,6 +4,7 @@
 //! up when it is there again.
 
 pub mod app;
+mod backup;
 pub mod city;
 pub mod cli;
 pub mod command;

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use liandong_server::{
     admin::{self, Progress},
-    command, grpc, listen,
+    backup, command, grpc, listen,
     output::{Exit, Explain as _, Failure},
     serve,
     site::Site,
@@ -37,6 +37,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let renewal = tokio::spawn(renew::run(Arc::clone(&app)));
     let upkeep = tokio::spawn(telemetry::upkeep());
     let guard = tokio::spawn(guard(Arc::clone(&app)));
+    let backups = tokio::spawn(backup::schedule(Arc::clone(&app)));
     let commands = {
         let app = Arc::clone(&app);
         let socket = admin::Listener::bind(dir).map_err(|error| {
@@ -61,6 +62,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     renewal.abort();
     upkeep.abort();
     guard.abort();
+    backups.abort();
     Ok(())
 }
 

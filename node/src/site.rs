@@ -72,6 +72,7 @@ impl Site for App {
                 lost_receipts: link.lost,
             }),
             city: Some(self.city_status()),
+            backup: self.backups.status(),
         }
     }
 

@@ -302,6 +302,15 @@ impl Member {
         (status, answer.json().await.unwrap_or_default())
     }
 
+    /// The text of a page.
+    ///
+    /// # Panics
+    /// There is no answer.
+    pub async fn text(&self, path: &str) -> String {
+        let answer = self.client.get(self.http_url(path)).send().await.expect("an answer");
+        answer.text().await.expect("a text")
+    }
+
     /// The answer of `/api/v1/search`.
     ///
     /// # Panics

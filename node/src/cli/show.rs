@@ -83,6 +83,9 @@ pub(super) fn answer(command: &Command, answer: Value, output: Output) -> Result
         Command::Export { .. } => output.line(&format!("已导出 / exported: {answer}")),
         Command::Status => status(&command::read(answer)?, output),
         Command::Rebuild => output.line("正在重建 / rebuilding"),
+        Command::Backup { .. } => {
+            return Ok(liandong_server::backup::show_taken(&command::read(answer)?, output));
+        }
         Command::Verify => return Ok(command::show_verified(&command::read(answer)?, output)),
         Command::Conflict(asked) => recover::conflict(asked, answer, output)?,
         Command::Receipts { .. } => recover::receipts(answer, output)?,
@@ -133,6 +136,9 @@ fn status(status: &Status, output: Output) {
         status.view.root.short(),
         status.index.applied_seq
     ));
+    if let Some(backup) = &status.backup {
+        liandong_server::backup::show_status(backup, output);
+    }
     if let Some(hub) = &status.hub {
         let seen = hub.last_contact.map(|at| clock::ago(clock::now_ms(), at).0);
         output.line(&format!(

@@ -95,21 +95,52 @@ where
     });
     match called.await {
         Err(error) if error.is_not_running() => {
-            let (progress, mut reports) = Progress::new();
-            let work = local(progress);
-            tokio::pin!(work);
-            loop {
-                tokio::select! {
-                    done = &mut work => return done,
-                    Ok(()) = reports.changed() => {
-                        let report = reports.borrow_and_update().clone();
-                        bar.set(report.done, report.total, &report.what);
-                    }
-                }
-            }
+            drop(bar);
+            here(output, local).await
         }
         answered => answered,
     }
+}
+
+/// Runs work in this process and shows how far it is.
+///
+/// # Errors
+/// The work's own.
+pub async fn here<T, L, F>(output: Output, work: L) -> Result<T, AdminError>
+where
+    L: FnOnce(Progress) -> F,
+    F: Future<Output = Result<T, AdminError>>,
+{
+    let bar = output.progress("", 0);
+    let (progress, mut reports) = Progress::new();
+    let work = work(progress);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            Ok(()) = reports.changed() => {
+                let report = reports.borrow_and_update().clone();
+                bar.set(report.done, report.total, &report.what);
+            }
+        }
+    }
+}
+
+/// Runs work that blocks in this process and shows how far it is.
+///
+/// # Errors
+/// The work's own.
+pub async fn blocking<T: Send + 'static>(
+    output: Output,
+    work: impl FnOnce(&Progress) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    here(output, |progress| async move {
+        let done = tokio::task::spawn_blocking(move || work(&progress)).await;
+        done.unwrap_or_else(|gone| {
+            Err(Failure::new("internal", Exit::Error, gone.to_string(), gone.to_string()))
+        })
+    })
+    .await
 }
 
 /// Reads a command's answer as the type it has.

@@ -13,7 +13,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-pub use section::{Engine, Grpc, Http, Log, LogFormat, Retry, View, in_range};
+pub use section::{Backup, Engine, Grpc, Http, Log, LogFormat, Retry, View, in_range};
 
 use crate::output::{Exit, Explain, Failure};
 

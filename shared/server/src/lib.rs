@@ -5,6 +5,7 @@
 //! shown and [`tls`] for who may connect.
 
 pub mod admin;
+pub mod backup;
 pub mod clock;
 pub mod command;
 pub mod config;

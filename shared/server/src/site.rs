@@ -145,6 +145,9 @@ pub struct Status {
     /// At a node: its replica of the city.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub city: Option<CityStatus>,
+    /// Backups; absent where there were none and none are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupStatus>,
 }
 
 /// A feed's head.
@@ -271,4 +274,48 @@ pub struct CityStatus {
     /// Why it is not complete or not current, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explain: Option<String>,
+}
+
+/// Backups of the process. One counts when it was restored and checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupStatus {
+    /// Hours between two; absent when none are made by the process itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_hours: Option<u32>,
+    /// The last one that was restored and checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<BackupVerified>,
+    /// What went wrong since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<BackupFailed>,
+    /// Whether the last verified one is older than it should be.
+    pub overdue: bool,
+}
+
+/// A backup that was restored and checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupVerified {
+    /// When its journals were cut, milliseconds since 1970.
+    pub at_ms: i64,
+    /// The file.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Ops in it.
+    pub ops: u64,
+    /// Live records in it.
+    pub records: u64,
+    /// How long making, restoring and checking took, milliseconds.
+    pub took_ms: u64,
+    /// Whether the keys are in it.
+    pub keys: bool,
+}
+
+/// A backup that cannot be relied on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupFailed {
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// Why, for people.
+    pub explain: String,
 }

@@ -259,6 +259,23 @@ impl Journal {
         Ok(self.durable)
     }
 
+    /// The segments with what is durable of them: name, file and bytes. They can be read without this journal, however
+    /// far it goes on meanwhile.
+    pub(crate) fn pieces(&self) -> Vec<(String, Arc<dyn DiskFile>, u64)> {
+        let next = self.durable.seq + 1;
+        let index = usize::try_from(self.durable.seq - self.base.seq).unwrap_or(usize::MAX);
+        let begun = self.segments.iter().filter(|segment| segment.first_seq < next);
+        begun
+            .map(|segment| {
+                // What was written and is not durable stands behind what is, in the last segment or in a newer one.
+                let written = self.segment_of(next).filter(|last| last.path == segment.path);
+                let end = written.and_then(|_| self.offsets.get(index)).copied();
+                let name = segment.path.file_name().unwrap_or_default().to_string_lossy();
+                (name.into_owned(), Arc::clone(&segment.file), end.unwrap_or(segment.size))
+            })
+            .collect()
+    }
+
     fn segment_of(&self, seq: u64) -> Option<&Segment> {
         let after = self.segments.partition_point(|segment| segment.first_seq <= seq);
         self.segments.get(after.checked_sub(1)?)

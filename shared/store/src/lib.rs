@@ -5,6 +5,7 @@
 //! read the journal from their own watermark on, so nothing queues up in memory and a projection can be deleted at any
 //! time.
 
+pub mod backup;
 mod city_log;
 pub mod disk;
 mod error;

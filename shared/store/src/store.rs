@@ -1,6 +1,7 @@
 //! The store of one process: journals, view and index with their threads.
 
 mod city;
+mod cut;
 mod read;
 mod replace;
 mod threads;
@@ -39,6 +40,7 @@ use crate::{
 pub use city::CityPage;
 pub use replace::swap_journals;
 pub use verify::VerifyReport;
+pub(crate) use verify::refold;
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -212,7 +214,7 @@ fn terms(city: &City, feed: FeedId) -> Terms {
 }
 
 /// Folds what the hub's journal holds beyond `city`. Returns whether there was anything.
-fn fold_city(journal: &Journal, city: &mut City) -> Result<bool, StoreError> {
+pub(crate) fn fold_city(journal: &Journal, city: &mut City) -> Result<bool, StoreError> {
     let began = city.head;
     loop {
         let ops = journal.read(city.head.seq, limit::BATCH_OPS_MAX, limit::BATCH_BYTES_MAX)?;
@@ -480,7 +482,10 @@ impl Store {
 }
 
 /// Journals before the store stands.
-struct OpenJournals<'a>(&'a BTreeMap<FeedId, Arc<RwLock<Journal>>>, &'a City);
+pub(crate) struct OpenJournals<'a>(
+    pub(crate) &'a BTreeMap<FeedId, Arc<RwLock<Journal>>>,
+    pub(crate) &'a City,
+);
 
 impl Journals for OpenJournals<'_> {
     fn feeds(&self) -> Vec<FeedId> {

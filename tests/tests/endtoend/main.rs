@@ -10,6 +10,7 @@
     reason = "helpers of tests fail and tell as tests do"
 )]
 
+mod backup;
 mod change;
 mod command;
 mod crash;

@@ -151,6 +151,34 @@ impl Retry {
     }
 }
 
+/// `[backup]`: backups that the running process makes, restores and checks by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backup {
+    /// Folder for the backups, best on another disk. Without it none are made.
+    pub dir: Option<std::path::PathBuf>,
+    /// Hours between two backups. 1 to 720.
+    pub every_hours: u32,
+    /// Verified backups that are kept. 1 to 1000.
+    pub keep: u32,
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self { dir: None, every_hours: 24, keep: 7 }
+    }
+}
+
+impl Backup {
+    /// # Errors
+    /// A number is out of range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let often = (1..=720).contains(&self.every_hours);
+        in_range(often, "backup.every_hours", &self.every_hours, "1..=720")?;
+        in_range((1..=1000).contains(&self.keep), "backup.keep", &self.keep, "1..=1000")
+    }
+}
+
 /// A check with the error that names key, value and range. For sections of other crates too.
 ///
 /// # Errors
@@ -181,6 +209,7 @@ mod tests {
         View::default().validate().unwrap();
         Log::default().validate().unwrap();
         Retry::default().validate().unwrap();
+        Backup::default().validate().unwrap();
     }
 
     #[test]
@@ -189,6 +218,8 @@ mod tests {
         assert_eq!(error.to_string(), "view.cache_mib is 7, but must be 8..=4096");
         assert!(Retry { first_ms: 5_000, longest_ms: 4_000 }.validate().is_err());
         assert!(Log { filter: "hub=loudly".into(), ..Log::default() }.validate().is_err());
+        assert!(Backup { keep: 0, ..Backup::default() }.validate().is_err());
+        assert!(Backup { every_hours: 721, ..Backup::default() }.validate().is_err());
     }
 
     #[test]

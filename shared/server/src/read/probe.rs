@@ -146,6 +146,13 @@ fn set_gauges(snapshot: &Snapshot<'_>) {
         set_time("liandong_hub_certificate_expires_seconds", "", hub.certificate_expires);
         set_state("liandong_hub_state", "", hub.state);
     }
+    if let Some(backup) = &status.backup {
+        let verified = backup.verified.as_ref();
+        set_time("liandong_backup_verified_seconds", "", verified.map(|backup| backup.at_ms));
+        gauge!("liandong_backup_bytes").set(float(verified.map_or(0, |backup| backup.bytes)));
+        gauge!("liandong_backup_failed").set(f64::from(u8::from(backup.failed.is_some())));
+        gauge!("liandong_backup_overdue").set(f64::from(u8::from(backup.overdue)));
+    }
     if let Some(city) = &status.city {
         gauge!("liandong_city_seq").set(float(city.seq));
         gauge!("liandong_city_records").set(float(city.records));

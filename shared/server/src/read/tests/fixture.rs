@@ -263,6 +263,7 @@ impl Site for City {
             }]),
             hub: None,
             city: None,
+            backup: None,
         }
     }
 
