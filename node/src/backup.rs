@@ -11,7 +11,7 @@ use liandong_server::{
 };
 use liandong_store::backup::{About, FORMAT, Scope};
 
-use crate::app::App;
+use crate::{app::App, key};
 
 /// `liandong-node backup`
 #[derive(Debug, clap::Args)]
@@ -64,7 +64,7 @@ impl BackedUp for App {
 
     fn about(&self, scope: Scope) -> About {
         let own_feed = self.own.feed();
-        let own_key = Hash::new(self.own.author().public_key());
+        let own_key = Hash::new(key::first_public(&self.dir, &self.own.author()));
         About {
             format: FORMAT,
             software: crate::cli::SOFTWARE.to_owned(),

@@ -65,11 +65,16 @@ fn names(store: &Store, next: &Author) -> Result<bool, AppError> {
 
 /// The keys that the feed began with; rotations in the feed lead on from there.
 pub(crate) fn first(dir: &Path, present: &Author) -> Result<Keys, AppError> {
+    let mut keys = Keys::default();
+    keys.grant(&first_public(dir, present), 1)?;
+    Ok(keys)
+}
+
+/// The key that signed the feed's first op.
+pub(crate) fn first_public(dir: &Path, present: &Author) -> [u8; 32] {
     let kept = std::fs::read_to_string(dir.join(KEYS_DIR).join(FIRST_FILE)).ok();
     let kept = kept.and_then(|text| hex::decode(text.trim()).ok()?.try_into().ok());
-    let mut keys = Keys::default();
-    keys.grant(&kept.unwrap_or_else(|| present.public_key()), 1)?;
-    Ok(keys)
+    kept.unwrap_or_else(|| present.public_key())
 }
 
 fn keep_first(keys_dir: &Path, author: &Author) -> Result<(), IdentityError> {

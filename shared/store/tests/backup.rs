@@ -257,7 +257,7 @@ fn each_scope_holds_what_it_says() {
         let found = files(unpacked.dir());
         assert_eq!(found.contains(&"keys/feed.pem".to_owned()), keys, "{scope:?}: {found:?}");
         assert!(found.contains(&"config.toml".to_owned()), "{scope:?}: {found:?}");
-        let segments = found.iter().filter(|path| path.ends_with(".seg")).count();
+        let segments = found.iter().filter(|path| path.starts_with("data/journal/")).count();
         assert_eq!(segments, journals, "{scope:?}: {found:?}");
     }
 }
