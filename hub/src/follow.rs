@@ -197,7 +197,7 @@ impl Follower {
                 let ops = store.ops(own, self.hub.seq, ops, limit::BATCH_BYTES_MAX)?;
                 let head = ops.last().map(liandong_core::op::Op::head);
                 let ops = ops.into_iter().map(|op| store.hub_op_for(audience, op));
-                Ok((head, ops.collect::<Result<Vec<_>, _>>()?))
+                Ok((head, ops.collect()))
             };
             let (head, ops) = block_in_place(read).map_err(|error| failed(&error))?;
             let Some(head) = head else { break };

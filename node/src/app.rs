@@ -28,7 +28,6 @@ use tokio::sync::Notify;
 use crate::{
     config::Config,
     conflict::Queue,
-    follow::Following,
     guard::{self, Guard, KeptReceipt, Receipts},
     import::ReadError,
     link::SharedLink,
@@ -130,7 +129,8 @@ pub struct App {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) replica: Replica,
-    pub(crate) following: Mutex<Following>,
+    /// Why the city is not followed now; empty while it is.
+    pub(crate) unfollowed: Mutex<String>,
     pub(crate) own: OwnFeed,
     pub(crate) mapping: Mapping,
     pub(crate) link: SharedLink,
@@ -209,7 +209,7 @@ impl App {
             config,
             store,
             replica,
-            following: Mutex::default(),
+            unfollowed: Mutex::default(),
             own,
             link,
             identity: Mutex::new(identity),

@@ -14,7 +14,7 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use liandong_core::id::{Hash, RecordId};
+use liandong_core::id::{DistrictCode, Hash, RecordId};
 use liandong_server::{
     admin::AdminError,
     command,
@@ -46,6 +46,7 @@ const EXAMPLES: &str = "示例 / Examples:
   liandong-node --dir pudong import 目录.csv --error-sheet faults.csv
   liandong-node --dir pudong record list --limit 10
   liandong-node --dir pudong search 图书馆
+  liandong-node --dir pudong search --city 图书馆 --district 310104
   liandong-node --dir pudong status --json
 退出码 / Exit codes: 0 ok, 1 error, 2 usage, 3 validation, 4 conflict, 5 unreachable";
 
@@ -84,6 +85,12 @@ enum Sub {
         /// 最多条数 / Hits at most
         #[arg(long, default_value_t = 20)]
         limit: usize,
+        /// 检索全市目录（本地副本，离线可用） / Search the whole city in the local replica
+        #[arg(long)]
+        city: bool,
+        /// 只看此区 / Only this district
+        #[arg(long, requires = "city")]
+        district: Option<DistrictCode>,
     },
     /// 导出目录 / Write the catalogue to a file
     Export {
@@ -245,7 +252,14 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
             return Ok(Exit::Ok);
         }
         Sub::Record(sub) => record_command(sub)?,
-        Sub::Search { query, limit } => Command::Search { query: query.join(" "), limit },
+        Sub::Search { query, limit, city, district } => {
+            let query = query.join(" ");
+            if city {
+                Command::SearchCity { query, district, limit }
+            } else {
+                Command::Search { query, limit }
+            }
+        }
         Sub::Export { file, format } => Command::Export { file: absolute(&file), format },
         Sub::Key(command) => Command::Key(command),
         Sub::Status => Command::Status,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use liandong_core::{
     fold::Status as RecordStatus,
-    id::{Hash, RecordId},
+    id::{DistrictCode, Hash, RecordId},
     rejoin::Reason,
 };
 use liandong_server::{
@@ -83,6 +83,15 @@ pub enum Command {
     Search {
         /// What to look for.
         query: String,
+        /// Hits at most.
+        limit: usize,
+    },
+    /// Full-text search in the whole city, as far as the replica goes.
+    SearchCity {
+        /// What to look for.
+        query: String,
+        /// Only this district.
+        district: Option<DistrictCode>,
         /// Hits at most.
         limit: usize,
     },
@@ -222,6 +231,9 @@ impl App {
             Command::Withdraw { id, reason } => answer(&self.withdraw(id, reason, ACTOR).await?),
             Command::Restore { id } => answer(&self.restore(id, ACTOR).await?),
             Command::Search { query, limit } => answer(&self.search(query, limit)?),
+            Command::SearchCity { query, district, limit } => {
+                answer(&self.search_city(query, district, limit)?)
+            }
             Command::Export { file, format } => {
                 let written = tokio::task::block_in_place(|| self.export(&file, format))?;
                 answer(&serde_json::json!({ "file": file, "records": written }))

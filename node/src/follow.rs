@@ -31,14 +31,6 @@ use tonic::{Streaming, transport::Channel};
 
 use crate::{app::App, push::Ended};
 
-/// The stream to the hub, for people.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Following {
-    pub(crate) connected: bool,
-    /// Why not.
-    pub(crate) explain: String,
-}
-
 /// Keeps the replica current until `stop`.
 pub(crate) async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let limits = RetryLimits::from(&app.config.retry);
@@ -50,7 +42,7 @@ pub(crate) async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
             ended = once(&app) => ended,
         };
-        *app.following.lock() = Following { connected: false, explain: ended.explain.clone() };
+        app.unfollowed.lock().clone_from(&ended.explain);
         // A replica that cannot be written twice in a row is begun again: it holds nothing that is not at the hub.
         if ended.frozen && damaged {
             tracing::warn!("the city's replica is begun again");
@@ -98,7 +90,7 @@ async fn connect(app: &App) -> Result<(Follow<'_>, Streaming<Event>), Ended> {
     hub_keys.grant(&app.hub_key, 1).map_err(|bad| Ended::dropped(bad.to_string()))?;
     let (rows, at) = (Vec::new(), None);
     let follow = Follow { app, client, hub_keys, epoch, rows, at, flush_by: None };
-    *app.following.lock() = Following { connected: true, explain: String::new() };
+    app.unfollowed.lock().clear();
     Ok((follow, events.into_inner()))
 }
 

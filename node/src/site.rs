@@ -1,10 +1,11 @@
 //! The node as readers see it.
 
-use liandong_core::id::{DistrictCode, Hash};
+use liandong_core::id::{DistrictCode, Hash, RecordId};
 use liandong_server::site::{
-    DistrictView, FeedStatus, HubStatus, IndexStatus, Role, Site, State, Status, ViewStatus,
+    CityStatus, DistrictView, FeedStatus, HubStatus, IndexStatus, Role, Site, State, Status,
+    ViewStatus,
 };
-use liandong_store::Store;
+use liandong_store::{Answer, Entry, Query, Store, StoreError};
 
 use crate::app::App;
 
@@ -71,9 +72,25 @@ impl Site for App {
                 conflicts: self.conflicts.open(),
                 lost_receipts: link.lost,
             }),
-            city: Some(self.city_status()),
+            city: self.replica(),
             backup: self.backups.status(),
         }
+    }
+
+    fn replica(&self) -> Option<CityStatus> {
+        Some(self.city_status())
+    }
+
+    fn city_districts(&self) -> Vec<DistrictView> {
+        self.districts_of_city()
+    }
+
+    fn city_search(&self, query: &Query) -> Result<Answer, StoreError> {
+        self.best_of_city(query)
+    }
+
+    fn city_entry(&self, id: RecordId) -> Result<Option<Entry>, StoreError> {
+        self.entry_of_city(id)
     }
 
     fn districts(&self) -> Vec<DistrictView> {

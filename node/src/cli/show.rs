@@ -1,5 +1,7 @@
 //! What commands print for people.
 
+mod city;
+
 use std::path::Path;
 
 use liandong_server::{
@@ -72,6 +74,7 @@ pub(super) fn answer(command: &Command, answer: Value, output: Output) -> Result
             records(&result.hits, output);
             output.line(&format!("共 {} 条 / {} in all", result.total, result.total));
         }
+        Command::SearchCity { .. } => city::found(&command::read(answer)?, output),
         Command::Show { .. } => {
             let text = serde_json::to_string_pretty(&answer).unwrap_or_default();
             output.line(&text);
@@ -170,5 +173,8 @@ fn status(status: &Status, output: Output) {
             let until = clock::format_shanghai(expires);
             output.line(&format!("证书有效期至 / certificate until {until}"));
         }
+    }
+    if let Some(replica) = &status.city {
+        city::status(replica, output);
     }
 }

@@ -180,6 +180,11 @@ impl Ground<'_> {
             }
             _ => {}
         }
+        if op.signed.withheld {
+            let theirs = self.city.owner(id) != self.audience;
+            let restricted = op.visibility == Visibility::Restricted && theirs;
+            return if restricted { Ok(None) } else { Err(Disbelief::Withheld) };
+        }
         Overlaid::of(&op).map(Some).map_err(|_unreadable| Disbelief::Overlay)
     }
 }

@@ -2,9 +2,9 @@
 
 use liandong_core::{
     city::Gate,
-    id::{DistrictCode, FeedId, Hash},
+    id::{DistrictCode, FeedId, Hash, RecordId},
 };
-use liandong_store::Store;
+use liandong_store::{Answer, Entry, Query, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 /// Which side of the federation a process is.
@@ -121,6 +121,32 @@ pub trait Site: Send + Sync + 'static {
     fn status(&self) -> Status;
     /// Districts whose records may appear, in the order of their codes.
     fn districts(&self) -> Vec<DistrictView>;
+
+    /// At a node: how current the whole city is here. A hub's catalogue is the city.
+    fn replica(&self) -> Option<CityStatus> {
+        None
+    }
+
+    /// Districts of the whole city.
+    fn city_districts(&self) -> Vec<DistrictView> {
+        self.districts()
+    }
+
+    /// Searches the whole city.
+    ///
+    /// # Errors
+    /// `Index`, `View`.
+    fn city_search(&self, query: &Query) -> Result<Answer, StoreError> {
+        self.store().search(query)
+    }
+
+    /// A record of the whole city.
+    ///
+    /// # Errors
+    /// `View`, `Io`, `Damaged`.
+    fn city_entry(&self, id: RecordId) -> Result<Option<Entry>, StoreError> {
+        self.store().entry(id)
+    }
 }
 
 /// The document of `/api/v1/status` and of `status --json`.

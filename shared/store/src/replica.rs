@@ -14,7 +14,7 @@ use std::{
 use arc_swap::ArcSwap;
 use liandong_core::{
     checkpoint::Checkpoint,
-    city::{CityStatus, Overlaid},
+    city::{CityRow, CityStatus, Overlaid},
     digest::Digest,
     fold::{Status, Tombstone},
     id::{FeedId, Hash, Head, RecordId},
@@ -109,7 +109,8 @@ struct Parts {
 #[derive(Debug, Default)]
 struct Books {
     digest: Digest,
-    live: u64,
+    /// Live records by the feed that may write them.
+    live: BTreeMap<FeedId, u64>,
     state: ReplicaState,
     written: usize,
 }
@@ -202,7 +203,9 @@ impl Parts {
         let mut books = Books { state, ..Books::default() };
         self.each(|record, _| {
             let _whole = shown(&record)?;
-            books.count(&record);
+            if let Some(row) = record.row() {
+                books.count(record.id, row);
+            }
             Ok(())
         })?;
         let indexed = self.index.applied(MARK).seq;
@@ -222,10 +225,20 @@ fn mark(commit: u64) -> BTreeMap<FeedId, Head> {
 }
 
 impl Books {
-    fn count(&mut self, record: &CityRecord) {
-        let Some(row) = record.row() else { return };
-        self.digest.set(record.id, row.leaf(record.id));
-        self.live += u64::from(record.status == Some(CityStatus::Live));
+    fn count(&mut self, id: RecordId, row: CityRow) {
+        self.digest.set(id, row.leaf(id));
+        if row.status == CityStatus::Live {
+            *self.live.entry(row.authority).or_default() += 1;
+        }
+    }
+
+    fn discount(&mut self, id: RecordId, before: Option<CityRow>) {
+        self.digest.remove(id);
+        if let Some(row) = before.filter(|row| row.status == CityStatus::Live)
+            && let Some(live) = self.live.get_mut(&row.authority)
+        {
+            *live -= 1;
+        }
     }
 }
 
@@ -298,7 +311,12 @@ impl Replica {
     /// Root over all rows, their number, and that of live ones.
     pub fn root(&self) -> (Hash, u64, u64) {
         let mut books = self.books.lock();
-        (books.digest.root(), books.digest.len() as u64, books.live)
+        (books.digest.root(), books.digest.len() as u64, books.live.values().sum())
+    }
+
+    /// Live records by the feed that may write them.
+    pub fn live(&self) -> BTreeMap<FeedId, u64> {
+        self.books.lock().live.clone()
     }
 
     /// The leaf of a record.
@@ -337,22 +355,22 @@ impl Replica {
             }
             parts.index.commit(&mark(state.commit))?;
         }
-        let mut changes = Vec::with_capacity(rows.len());
+        let mut changes: Vec<(RecordId, Option<CityRow>, Option<CityRow>)> = Vec::new();
         for (id, row) in rows {
             let key = id.to_bytes().to_vec();
             let before = parts.view.get(Table::City, &key)?;
-            let was_live = match before {
-                Some(value) => from_value(&value)?.0.status == Some(CityStatus::Live),
-                None => false,
+            let before = match before {
+                Some(value) => from_value(&value)?.0.row(),
+                None => None,
             };
             match row {
                 Put::Keep { record, searched } => {
-                    changes.push((id, was_live, Some((record.row(), record.status))));
+                    changes.push((id, before, record.row()));
                     writes.push((Table::City, key, to_value(*record, searched)));
                 }
                 Put::Forget(_) => {
                     parts.view.remove(Table::City, &key)?;
-                    changes.push((id, was_live, None));
+                    changes.push((id, before, None));
                 }
             }
         }
@@ -362,12 +380,10 @@ impl Replica {
         let mut books = self.books.lock();
         books.written += changes.len();
         books.state = state;
-        for (id, was_live, now) in changes {
-            books.live -= u64::from(was_live);
-            books.digest.remove(id);
-            if let Some((Some(row), status)) = now {
-                books.digest.set(id, row.leaf(id));
-                books.live += u64::from(status == Some(CityStatus::Live));
+        for (id, before, now) in changes {
+            books.discount(id, before);
+            if let Some(row) = now {
+                books.count(id, row);
             }
         }
         Ok(())
@@ -432,12 +448,13 @@ impl Replica {
         }))
     }
 
-    /// Searches the rows.
+    /// The best hits up to the end of the page that is asked for, to be merged with those of the district's own
+    /// catalogue.
     ///
     /// # Errors
     /// `Index`.
-    pub fn search(&self, query: &Query) -> Result<Answer, StoreError> {
-        self.parts.load().index.search(query)
+    pub fn best(&self, query: &Query) -> Result<Answer, StoreError> {
+        self.parts.load().index.best(query)
     }
 
     /// Drops the content of an op that was ordered erased, wherever a row shows it.

@@ -12,6 +12,7 @@
 
 mod backup;
 mod change;
+mod city;
 mod command;
 mod crash;
 mod daily;
@@ -22,7 +23,6 @@ mod import;
 mod recovery;
 mod refusal;
 mod renewal;
-mod replica;
 
 use liandong_tests::{City, Member, wait_until};
 use serde_json::Value;

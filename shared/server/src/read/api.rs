@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{
     Reader,
-    catalogue::{Found, ListQuery, SearchQuery},
+    catalogue::{Found, ListQuery, SearchQuery, read_scope},
     params::Params,
 };
 use crate::{
@@ -217,24 +217,43 @@ pub(super) struct SearchPage {
     /// Position of each district's feed that the answer stands for.
     applied: BTreeMap<FeedId, Head>,
     took_ms: u64,
+    /// At a node that was asked for the whole city.
+    #[serde(flatten)]
+    replica: Option<Replica>,
 }
 
-/// `GET /api/v1/search?q=&district=&limit=&offset=`
+/// How current the whole city is at a node.
+#[derive(Debug, Serialize)]
+struct Replica {
+    as_of: Option<i64>,
+    stale: bool,
+    complete: bool,
+}
+
+/// `GET /api/v1/search?q=&district=&limit=&offset=&scope=`
 pub(super) async fn search(
     State(reader): State<Arc<Reader>>,
     uri: OriginalUri,
-    params: Params,
+    mut params: Params,
 ) -> Result<Json<SearchPage>, ApiError> {
     let begun = Instant::now();
     let answer = reader.catalogue.ask(move |snapshot| {
-        snapshot.search(&SearchQuery::read(params, ["q", "district"], snapshot)?)
+        let city = read_scope(&mut params);
+        let scoped = snapshot.scoped(city);
+        let answer = scoped.search(&SearchQuery::read(params, ["q", "district"], &scoped)?)?;
+        Ok((answer, scoped.site.replica().filter(|_| city)))
     });
-    let answer = answer.await.map_err(at(uri))?;
+    let (answer, replica) = answer.await.map_err(at(uri))?;
     Ok(Json(SearchPage {
         total: answer.total,
         hits: answer.hits.iter().filter_map(|(found, score)| Hit::new(found, *score)).collect(),
         applied: answer.applied,
         took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        replica: replica.map(|city| Replica {
+            as_of: city.as_of,
+            stale: city.stale,
+            complete: city.complete,
+        }),
     }))
 }
 

@@ -75,7 +75,7 @@ impl Catalogue {
         let asked = tokio::task::spawn_blocking(move || {
             // Held by the work, not by the request: one that was given up still counts.
             let _turn = turn;
-            question(&Snapshot { districts: site.districts(), site: &*site })
+            question(&Snapshot { districts: site.districts(), site: &*site, city: false })
         });
         asked.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a question to the catalogue failed");
@@ -176,6 +176,11 @@ pub(crate) struct SearchAnswer {
     pub(crate) applied: BTreeMap<FeedId, Head>,
 }
 
+/// Reads whether the whole city is meant, `scope=city`, or the site's own catalogue.
+pub(crate) fn read_scope(params: &mut Params) -> bool {
+    params.word("scope", &[("own", false), ("city", true)], false)
+}
+
 impl SearchQuery {
     /// Reads `limit`, `offset` and the parameters of text and districts, whatever their names.
     pub(crate) fn read(
@@ -197,9 +202,17 @@ impl SearchQuery {
 pub(crate) struct Snapshot<'a> {
     pub(crate) site: &'a dyn Site,
     pub(crate) districts: Vec<DistrictView>,
+    /// Whether it is the whole city, at a node that has a replica of it.
+    pub(crate) city: bool,
 }
 
 impl Snapshot<'_> {
+    /// The same site with the whole city, or with its own catalogue.
+    pub(crate) fn scoped(&self, city: bool) -> Self {
+        let districts = if city { self.site.city_districts() } else { self.site.districts() };
+        Self { site: self.site, districts, city }
+    }
+
     pub(crate) fn store(&self) -> &Store {
         self.site.store()
     }
@@ -241,7 +254,12 @@ impl Snapshot<'_> {
         if let Some(entry) = entry.as_ref().filter(|entry| entry.hidden) {
             return Err(self.hidden(entry));
         }
-        entry.and_then(|entry| self.admit(entry)).ok_or_else(Problem::no_record)
+        if let Some(found) = entry.and_then(|entry| self.admit(entry)) {
+            return Ok(found);
+        }
+        let entry = self.site.city_entry(id)?;
+        let whole = self.scoped(true);
+        entry.and_then(|entry| whole.admit(entry)).ok_or_else(Problem::no_record)
     }
 
     /// Why a record is hidden: the class of reason, never what the record said.
@@ -324,16 +342,19 @@ impl Snapshot<'_> {
         if feeds.is_empty() {
             return Ok(SearchAnswer::default());
         }
-        let answer = self.store().search(&Query {
+        let asked = Query {
             text: query.text.clone(),
             feeds: Some(feeds.clone()),
             public_only: true,
             limit: query.limit,
             offset: query.offset,
-        })?;
+        };
+        let (store, site) = (self.store(), self.site);
+        let answer = if self.city { site.city_search(&asked) } else { store.search(&asked) }?;
         let mut hits = Vec::with_capacity(answer.hits.len());
         for hit in answer.hits {
-            let found = self.store().entry(hit.id)?.and_then(|entry| self.admit(entry));
+            let entry = if self.city { site.city_entry(hit.id) } else { store.entry(hit.id) }?;
+            let found = entry.and_then(|entry| self.admit(entry));
             hits.extend(found.filter(|found| found.live().is_some()).map(|f| (f, hit.score)));
         }
         let mut applied = answer.applied;

@@ -42,11 +42,21 @@ type Clauses = Vec<(Occur, Box<dyn Query>)>;
 impl Index {
     /// Searches what is committed.
     pub(crate) fn search(&self, query: &query::Query) -> Result<Answer, StoreError> {
+        let hits = query.limit.clamp(1, limit::PAGE_HITS_MAX);
+        self.find(query, hits, query.offset.min(limit::OFFSET_MAX))
+    }
+
+    /// The best hits up to the end of the page that is asked for, to be merged with those of another index.
+    pub(crate) fn best(&self, query: &query::Query) -> Result<Answer, StoreError> {
+        let hits = query.limit.clamp(1, limit::PAGE_HITS_MAX);
+        self.find(query, query.offset.min(limit::OFFSET_MAX) + hits, 0)
+    }
+
+    fn find(&self, query: &query::Query, hits: usize, offset: usize) -> Result<Answer, StoreError> {
         let applied = self.applied.lock().feeds.clone();
         let searcher = self.reader.searcher();
         let parsed = self.parse(query);
-        let page = TopDocs::with_limit(query.limit.clamp(1, limit::PAGE_HITS_MAX))
-            .and_offset(query.offset.min(limit::OFFSET_MAX));
+        let page = TopDocs::with_limit(hits).and_offset(offset);
         let (total, found) =
             searcher.search(&parsed, &(Count, page.order_by_score())).map_err(StoreError::index)?;
         let hits = found

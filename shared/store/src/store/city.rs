@@ -105,29 +105,27 @@ impl Store {
         self.shared.city_log().map_or_else(Vec::new, |log| log.leaves(audience, bucket))
     }
 
-    /// An op of the hub as a node may see it: what is said of a record that it may not see goes without its payload.
-    ///
-    /// # Errors
-    /// `View`.
-    pub fn hub_op_for(&self, audience: FeedId, op: Op) -> Result<SignedOp, StoreError> {
+    /// An op of the hub as a node may see it: what is restricted goes with its payload only to whom it concerns.
+    pub fn hub_op_for(&self, audience: FeedId, op: Op) -> SignedOp {
         let city = self.city();
         let conflict = Hash::try_from(op.subject.as_ref()).ok();
-        let conflict = conflict.and_then(|id| city.conflicts.get(&id));
-        let seen = op.visibility != Visibility::Restricted
-            || match (conflict, RecordId::try_from(op.subject.as_ref())) {
-                // Whoever it concerns is told, whatever records of others are in it.
-                (Some(conflict), _) => city.concerns(conflict, audience),
-                (None, Ok(id)) => {
-                    self.shared.shown(&city, id)?.is_some_and(|(scope, _)| scope.covers(audience))
-                }
-                (None, Err(_)) => false,
-            };
-        Ok(if seen { op.signed } else { withheld(op.signed) })
+        let ours = match conflict.and_then(|id| city.conflicts.get(&id)) {
+            // Whoever it concerns is told, whatever records of others are in it.
+            Some(conflict) => city.concerns(conflict, audience),
+            None => {
+                RecordId::try_from(op.subject.as_ref()).is_ok_and(|id| city.owner(id) == audience)
+            }
+        };
+        for_audience(op, ours)
     }
 }
 
 fn leaf_of(record: &CityRecord) -> Option<Hash> {
     record.row().map(|row| row.leaf(record.id))
+}
+
+fn for_audience(op: Op, ours: bool) -> SignedOp {
+    if op.visibility == Visibility::Restricted && !ours { withheld(op.signed) } else { op.signed }
 }
 
 fn withheld(op: SignedOp) -> SignedOp {
@@ -172,17 +170,19 @@ impl Shared {
             Some(if redacted { withheld(op.signed) } else { op.signed })
         };
         let overlay = match city.curation.overlays.get(&id) {
-            Some(overlaid) if row.overlay != Hash::ZERO => self.hub_op(overlaid.seq)?,
+            // Written while the record was restricted: its owner's alone, although the record is not any more.
+            Some(overlaid) if row.overlay != Hash::ZERO => {
+                self.hub_op(overlaid.seq)?.map(|op| for_audience(op, row.authority == audience))
+            }
             _ => None,
         };
         let (status, authority) = (Some(row.status), row.authority);
         Ok(Some(CityRecord { city_seq, id, status, core, overlay, authority }))
     }
 
-    fn hub_op(&self, seq: u64) -> Result<Option<SignedOp>, StoreError> {
+    fn hub_op(&self, seq: u64) -> Result<Option<Op>, StoreError> {
         let Some(hub) = self.options.hub_feed else { return Ok(None) };
-        let op = self.with(hub, |journal| journal.op(seq)).transpose()?.flatten();
-        Ok(op.map(|op| op.signed))
+        Ok(self.with(hub, |journal| journal.op(seq)).transpose()?.flatten())
     }
 
     /// Makes a log when one is asked for, and fills it with everything there is.
@@ -258,7 +258,7 @@ impl Shared {
             return Ok(());
         }
         let city = Arc::clone(&self.city.borrow());
-        match self.touched_by_hub(hub, before, &city)? {
+        match self.touched_by_hub(hub, before.head.seq, city.head.seq)? {
             Touched::Records(ids) => self.note(ids)?,
             Touched::Everything => return self.note_everything(),
         }
@@ -266,17 +266,9 @@ impl Shared {
         Ok(())
     }
 
-    fn touched_by_hub(
-        &self,
-        hub: FeedId,
-        before: &City,
-        city: &City,
-    ) -> Result<Touched, StoreError> {
+    fn touched_by_hub(&self, hub: FeedId, mut at: u64, to: u64) -> Result<Touched, StoreError> {
         let mut ids = Vec::new();
-        let mut at = before.head.seq;
-        let suspension = before.policy.hide_suspended != city.policy.hide_suspended
-            || city.policy.hide_suspended == Some(true);
-        while at < city.head.seq {
+        while at < to {
             let read = |journal: &crate::journal::Journal| {
                 journal.read(at, limit::BATCH_OPS_MAX, limit::BATCH_BYTES_MAX)
             };
@@ -294,9 +286,8 @@ impl Shared {
                             ids.extend(self.records_of_transfer(&transfer)?);
                         }
                     }
-                    OpType::Policy | OpType::DirDistrict if suspension => {
-                        return Ok(Touched::Everything);
-                    }
+                    // Whether the records of a suspended district are hidden.
+                    OpType::Policy | OpType::DirDistrict => return Ok(Touched::Everything),
                     _ => {}
                 }
             }

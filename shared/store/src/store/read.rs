@@ -191,6 +191,14 @@ impl Store {
         self.shared.index.search(query)
     }
 
+    /// The best hits up to the end of the page that is asked for, to be merged with those of a replica.
+    ///
+    /// # Errors
+    /// `Index`.
+    pub fn best(&self, query: &Query) -> Result<Answer, StoreError> {
+        self.shared.index.best(query)
+    }
+
     /// Documents in the index.
     pub fn documents(&self) -> u64 {
         self.shared.index.documents()

@@ -8,8 +8,8 @@ use super::{
     locale::Locale,
     snippet::{marked, snippet},
     view::{
-        Choice, DistrictRow, Figure, Frame, HitView, HomePage, MessagePage, Moment, PageLink,
-        RecentRow, SearchPage, freshness,
+        Choice, CityChoice, DistrictRow, Figure, Frame, HitView, HomePage, MessagePage, Moment,
+        PageLink, RecentRow, SearchPage, freshness,
     },
 };
 use crate::{
@@ -91,6 +91,7 @@ impl SearchPage {
             Self {
                 query: HOSTILE.to_owned(),
                 choices: vec![choice(true), choice(false)],
+                city: Some(CityChoice { chosen: true, freshness: HOSTILE.to_owned() }),
                 total: 41,
                 page: 2,
                 hits: vec![hit],
@@ -106,6 +107,7 @@ impl SearchPage {
         let empty = |page: &Self| Self {
             query: String::new(),
             choices: Vec::new(),
+            city: None,
             total: 0,
             hits: Vec::new(),
             previous: None,

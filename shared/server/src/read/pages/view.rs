@@ -13,7 +13,7 @@ use crate::{
     problem::Problem,
     read::{
         asset,
-        catalogue::{Found, SEARCH_DEFAULT, SearchAnswer, SearchQuery, Snapshot},
+        catalogue::{Found, SEARCH_DEFAULT, SearchAnswer, SearchQuery, Snapshot, read_scope},
         params::{Params, encode},
         tally::Count,
     },
@@ -228,6 +228,39 @@ pub(crate) struct PageLink {
     pub(crate) current: bool,
 }
 
+/// The whole city at a node, which may be chosen instead of the district's own catalogue.
+#[derive(Debug, Clone)]
+pub(crate) struct CityChoice {
+    pub(crate) chosen: bool,
+    /// How current the city is here.
+    pub(crate) freshness: String,
+}
+
+impl CityChoice {
+    fn of(snapshot: &Snapshot<'_>, now_ms: i64, locale: &Locale) -> Option<Self> {
+        let city = snapshot.site.replica()?;
+        let freshness = match city.as_of {
+            None => locale
+                .t("全市目录尚未同步完成", "the city's catalogue is not complete yet")
+                .to_owned(),
+            Some(as_of) => {
+                let moment = Moment::new(as_of, now_ms, locale);
+                let (time, ago) = (moment.text, moment.ago);
+                let stale = if city.stale {
+                    locale.t("，可能已过时", ", may be out of date")
+                } else {
+                    ""
+                };
+                locale.t(
+                    format!("全市数据截至 {time}（{ago}）{stale}"),
+                    format!("the city as of {time} ({ago}){stale}"),
+                )
+            }
+        };
+        Some(Self { chosen: snapshot.city, freshness })
+    }
+}
+
 /// `/search`
 #[derive(Debug, Clone, Template)]
 #[template(path = "search.html")]
@@ -235,6 +268,7 @@ pub(crate) struct SearchPage {
     pub(crate) frame: Frame,
     pub(crate) query: String,
     pub(crate) choices: Vec<Choice>,
+    pub(crate) city: Option<CityChoice>,
     pub(crate) total: usize,
     pub(crate) page: usize,
     pub(crate) hits: Vec<HitView>,
@@ -255,6 +289,7 @@ impl SearchPage {
         now_ms: i64,
     ) -> Result<Self, Problem> {
         let page = params.number("page", 1..=PAGES_MAX, 1);
+        let snapshot = &snapshot.scoped(read_scope(&mut params));
         let query = SearchQuery {
             text: params.query("q"),
             districts: params.districts("district", &snapshot.codes()),
@@ -273,9 +308,10 @@ impl SearchPage {
             name: district.name.clone(),
             chosen: query.districts.iter().any(|code| district.answers_to(code)),
         };
-        let (previous, next, pages) = paging(&answer, &query, page, &locale);
+        let (previous, next, pages) = paging(&answer, &query, (page, snapshot.city), &locale);
         Ok(Self {
             choices: snapshot.districts.iter().map(choice).collect(),
+            city: CityChoice::of(snapshot, now_ms, &locale),
             total: answer.total,
             page,
             hits: answer.hits.iter().filter_map(hit).collect(),
@@ -292,9 +328,17 @@ impl SearchPage {
 
 type Paging = (Option<String>, Option<String>, Vec<PageLink>);
 
-fn paging(answer: &SearchAnswer, query: &SearchQuery, page: usize, locale: &Locale) -> Paging {
+fn paging(
+    answer: &SearchAnswer,
+    query: &SearchQuery,
+    (page, city): (usize, bool),
+    locale: &Locale,
+) -> Paging {
     let last = answer.total.div_ceil(SEARCH_DEFAULT).clamp(1, PAGES_MAX);
-    let href = |number: usize| locale.link(&search_link(&query.text, &query.districts, number));
+    let scope = if city { "&scope=city" } else { "" };
+    let href = |number: usize| {
+        locale.link(&format!("{}{scope}", search_link(&query.text, &query.districts, number)))
+    };
     let from = page.saturating_sub(PAGES_BESIDE).max(1);
     let numbers = from..=(page + PAGES_BESIDE).min(last);
     let link = |number| PageLink {
