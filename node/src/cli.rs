@@ -2,6 +2,7 @@
 
 mod doctor;
 mod recover;
+mod inbox;
 mod show;
 
 use std::{
@@ -32,6 +33,7 @@ use crate::{
     config::Config,
     export,
     import::plan::{Options, Report},
+    inbox::Inbox,
     join::{self, Addresses},
     key, serve,
 };
@@ -103,6 +105,11 @@ enum Sub {
     /// 签名密钥与证书 / Signing key and certificate
     #[command(subcommand)]
     Key(key::Command),
+    /// 市级对本区的请求、冲突与隐藏 / What the city wants of this district
+    Inbox,
+    /// 答复市级的修改请求 / Answer the city's requests for changes
+    #[command(subcommand, after_help = inbox::REQUEST_EXAMPLES)]
+    Request(inbox::RequestSub),
     /// 运行状态 / State of the node and its link to the hub
     Status,
     /// 核对日志链、签名、视图与索引 / Check chain, signatures, view and index against the journal
@@ -262,6 +269,8 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
         }
         Sub::Export { file, format } => Command::Export { file: absolute(&file), format },
         Sub::Key(command) => Command::Key(command),
+        Sub::Inbox => Command::Inbox(Inbox::List),
+        Sub::Request(sub) => sub.command()?,
         Sub::Status => Command::Status,
         Sub::Backup(args) => {
             let scope = args.scope();

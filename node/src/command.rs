@@ -21,7 +21,9 @@ use serde_json::Value;
 use crate::{
     app::{App, AppError},
     conflict::ConflictCommand,
-    export, import, key,
+    export, import,
+    inbox::Inbox,
+    key,
     rejoin::Go,
 };
 
@@ -104,6 +106,8 @@ pub enum Command {
     },
     /// Keys of the node.
     Key(key::Command),
+    /// What the city wants of this district.
+    Inbox(Inbox),
     /// The status document.
     Status,
     /// Make a backup and check it by restoring it.
@@ -239,6 +243,7 @@ impl App {
                 answer(&serde_json::json!({ "file": file, "records": written }))
             }
             Command::Key(command) => Ok(self.change_key(command).await?),
+            Command::Inbox(inbox) => self.at_inbox(inbox, ACTOR).await?,
             Command::Status => answer(&self.status()),
             Command::Backup { to, scope } => {
                 answer(&backup::take(&self, &to, scope, &progress).await?)

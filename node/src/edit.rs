@@ -2,6 +2,7 @@
 
 use liandong_core::{
     decide::{self, Command},
+    difference::difference,
     fold::Tombstone,
     id::{Hash, RecordId},
     mapping::RawRow,
@@ -121,7 +122,12 @@ impl App {
     ) -> Result<Edited, AppError> {
         let mut turn = self.turn().await?;
         let current = self.store.state(id)?;
-        let change = decide::decide(id, current.as_ref(), command, expected)?;
+        let change = match decide::decide(id, current.as_ref(), command, expected) {
+            Err(refusal @ decide::Refusal::Changed { expected, .. }) => {
+                return Err(self.changed(id, command, expected, &refusal)?.into());
+            }
+            decided => decided?,
+        };
         let ops = turn.write(change.into_iter().collect(), || keys::stamp(actor)).await?;
         let op = ops.first();
         Ok(Edited {
@@ -131,6 +137,34 @@ impl App {
             grade: None,
             faults: Vec::new(),
         })
+    }
+
+    /// Two people changed one record (C10): who came second is told what each changed.
+    fn changed(
+        &self,
+        id: RecordId,
+        command: &Command,
+        expected: Hash,
+        refusal: &decide::Refusal,
+    ) -> Result<Failure, AppError> {
+        let content = |payload: &[u8]| serde_json::from_slice::<Value>(payload).ok();
+        let entry = self.store.entry(id)?;
+        let base = match &entry {
+            Some(entry) => self.store.op_before(entry.feed, entry.seq, expected)?,
+            None => None,
+        };
+        let base = base.and_then(|op| content(&op.signed.payload));
+        let mine = match command {
+            Command::Put(record) | Command::Restore(record) => content(&record.to_bytes()),
+            Command::Withdraw(_) => None,
+        };
+        let theirs = entry.filter(|entry| entry.record.is_some());
+        let theirs = theirs.and_then(|entry| content(&entry.payload));
+        let differences = difference(base.as_ref(), mine.as_ref(), theirs.as_ref());
+        let text = refusal.to_string();
+        let (zh, en) = text.split_once(" / ").unwrap_or((&text, &text));
+        let detail = serde_json::json!({ "expected": expected, "differences": differences });
+        Ok(Failure::new("conflict", Exit::Conflict, zh, en).detail(detail))
     }
 
     /// The last content of a record before it was withdrawn, read back through its history.
@@ -156,7 +190,7 @@ impl App {
     }
 }
 
-fn refused(faults: &[Fault]) -> Failure {
+pub(crate) fn refused(faults: &[Fault]) -> Failure {
     let lines: Vec<String> = faults
         .iter()
         .filter(|fault| fault.severity == validate::Severity::Error)

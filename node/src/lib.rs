@@ -15,6 +15,7 @@ pub mod export;
 mod follow;
 pub mod guard;
 pub mod import;
+pub mod inbox;
 mod join;
 pub mod key;
 mod link;

@@ -3,7 +3,7 @@
 use liandong_core::{
     city::{Overlay, Version},
     fold::is_about_records,
-    id::{FeedId, Hash, RecordId},
+    id::{Hash, RecordId},
     limit,
     op::{Op, OpType},
     record::Record,
@@ -12,9 +12,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::app::{App, AppError};
-
-/// Ops before a position that are looked through for a version.
-const HISTORY_OPS_MAX: u64 = 20_000;
 
 /// One side of a conflict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,32 +41,6 @@ impl App {
         Ok(op.filter(|op| op.hash == version.op_hash))
     }
 
-    /// The version of a record with this hash, looked for backwards from a position of a feed.
-    pub(super) fn op_before(
-        &self,
-        feed: FeedId,
-        seq: u64,
-        hash: Hash,
-    ) -> Result<Option<Op>, AppError> {
-        let window = limit::BATCH_OPS_MAX as u64;
-        let mut end = seq;
-        while end > 0 && seq - end < HISTORY_OPS_MAX {
-            let after = end.saturating_sub(window);
-            let count = usize::try_from(end - after).unwrap_or(1);
-            let mut read = after;
-            while read < end {
-                let ops = self.store.ops(feed, read, count, limit::BATCH_BYTES_MAX)?;
-                let Some(last) = ops.last() else { break };
-                read = last.seq;
-                if let Some(op) = ops.into_iter().find(|op| op.hash == hash) {
-                    return Ok(Some(op));
-                }
-            }
-            end = after;
-        }
-        Ok(None)
-    }
-
     /// The content that the version with this hash gave a record.
     pub(super) fn content_before(
         &self,
@@ -77,7 +48,7 @@ impl App {
         hash: Option<Hash>,
     ) -> Result<Option<Value>, AppError> {
         let (Some(hash), Some(state)) = (hash, self.store.state(record)?) else { return Ok(None) };
-        let op = self.op_before(state.feed, state.seq, hash)?;
+        let op = self.store.op_before(state.feed, state.seq, hash)?;
         Ok(op.and_then(|op| content(&op)))
     }
 

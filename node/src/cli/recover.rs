@@ -15,6 +15,7 @@ use crate::{
     conflict::{ConflictCommand, Keep, ShownConflict},
     edit::Edited,
     guard::KeptReceipt,
+    inbox::Inbox,
     rejoin::{Go, Report},
 };
 
@@ -56,6 +57,14 @@ pub(super) enum ConflictSub {
         /// 编号 / Id
         id: String,
     },
+    /// 对市级的裁决提出异议 / Object to a decision of the city
+    Object {
+        /// 市级冲突编号，前几位即可 / The city's conflict; the first digits are enough
+        conflict: String,
+        /// 原因，会告知市级 / Why, told to the city
+        #[arg(long)]
+        reason: String,
+    },
     /// 处理 / Settle
     Resolve {
         /// 编号 / Id
@@ -94,6 +103,9 @@ impl ConflictSub {
         Ok(Command::Conflict(match self {
             Self::List { all } => ConflictCommand::List { all },
             Self::Show { id } => ConflictCommand::Show { id },
+            Self::Object { conflict, reason } => {
+                return Ok(Command::Inbox(Inbox::Object { conflict, reason }));
+            }
             Self::Resolve { id, keep, file } => {
                 let keep = match (keep, file) {
                     (Side::Mine, _) => Keep::Mine,

@@ -84,6 +84,7 @@ pub(super) fn answer(command: &Command, answer: Value, output: Output) -> Result
         }
         Command::Key(command) => key::show(*command, &answer, output),
         Command::Export { .. } => output.line(&format!("已导出 / exported: {answer}")),
+        Command::Inbox(inbox) => super::inbox::show(inbox, answer, output)?,
         Command::Status => status(&command::read(answer)?, output),
         Command::Rebuild => output.line("正在重建 / rebuilding"),
         Command::Backup { .. } => {

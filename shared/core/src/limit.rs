@@ -114,6 +114,8 @@ pub const REJECTED_RECORDS_MAX: usize = 64;
 pub const CURATION_CHARS_MAX: usize = 2_000;
 /// Keywords of an overlay.
 pub const CURATION_KEYWORDS_MAX: usize = 64;
+/// Ops of a feed that are looked back over for an earlier version of a record.
+pub const HISTORY_OPS_MAX: u64 = 20_000;
 /// Conflicts, requests or holds on one page of a list.
 pub const DESK_PAGE_MAX: usize = 200;
 /// Working days in which a district answers a request when no other day is said.

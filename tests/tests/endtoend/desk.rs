@@ -111,8 +111,10 @@ async fn two_districts_claim_one_code_and_the_city_decides() {
     let found = conflicts(&city.hub, "C1", "open", 1).await.remove(0);
     assert_eq!(found["names"], json!(["307001/000003"]));
     let winner = found["winner"].as_str().unwrap().to_owned();
-    let [first, second] = [records[0].to_string(), records[1].to_string()];
-    assert_eq!(winner, first, "who had the code first keeps it meanwhile");
+    // The winner has the code meanwhile; the city gives it to the other one.
+    let mut sides: Vec<String> = records.iter().map(ToString::to_string).collect();
+    sides.retain(|side| *side != winner);
+    let [second] = sides.try_into().unwrap();
     let id = found["id"].as_str().unwrap().to_owned();
     let decide = |verdict: &str, record: &str| {
         let words = ["conflict", "decide", &id, "--verdict", verdict, "--reason", "历史编码"];
@@ -152,4 +154,128 @@ async fn two_districts_claim_one_code_and_the_city_decides() {
     assert_eq!(city.hub.cli_json(&reopen).await["state"], "appealed");
     let told = city.hub.cli(&["conflict", "list"]).await.exits(0).stdout;
     assert!(told.contains("C1") && told.contains("appealed"), "{told}");
+}
+
+/// Waits until the node's inbox is as it should be, and returns it.
+async fn inbox(node: &Member, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    wait_until(&format!("the inbox shows {what}"), async || {
+        let inbox = node.cli_json(&["inbox"]).await;
+        if is_so(&inbox) { Ok(inbox) } else { Err(format!("{inbox:#}")) }
+    })
+    .await
+}
+
+/// Waits until the hub shows a request in a state, and returns it.
+async fn request(hub: &Member, name: &str, state: &str) -> Value {
+    wait_until(&format!("the request is {state}"), async || {
+        let shown = hub.cli_json(&["request", "show", name]).await;
+        if shown["state"] == state { Ok(shown) } else { Err(format!("{shown:#}")) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_district_accepts_one_request_and_declines_another() {
+    let city = City::start(PROGRAM).await;
+    let node = city.join("310115", "浦东新区").await;
+    let record = put(&city, &node, &rows::Row::new(1), None).await;
+    let (hub, id) = (&city.hub, record.to_string());
+    for (field, exit, told) in [
+        ("tittle=x", 3, "tittle"),
+        ("update_cycle=\"hourly-ish\"", 3, "update_cycle"),
+        ("title=null", 3, "title"),
+        ("title", 2, "NAME=JSON"),
+        ("title=停车场泊位信息1", 4, "状态没有变化"),
+    ] {
+        let ask = ["request", "create", &id, "--reason", "标题不规范", "--field", field];
+        let refused = hub.cli(&ask).await.exits(exit);
+        assert!(refused.stderr.contains(told), "{field}: {refused:?}");
+    }
+    let ask = async |field: &str| {
+        let ask = ["request", "create", &id, "--reason", "标题不规范", "--field", field];
+        let asked = hub.cli_json(&ask).await;
+        assert!(asked["due"].is_string(), "ten working days: {asked}");
+        asked["request"].as_str().unwrap().to_owned()
+    };
+    let first = ask("title=公共停车场泊位").await;
+    inbox(&node, "the request", |inbox| inbox["requests"][0]["request"] == *first).await;
+    let shown = node.cli_json(&["request", "show", &first]).await;
+    let row = shown["differences"].as_array().unwrap().iter().find(|row| row["field"] == "title");
+    assert_eq!(row.unwrap()["theirs"], "公共停车场泊位");
+    let _accepted = node.cli(&["request", "accept", &first]).await.exits(0);
+    request(hub, &first, "accepted").await;
+    city.level(&node).await;
+    assert_eq!(hub.record(record).await.1["record"]["title"], "公共停车场泊位");
+    let again = node.cli(&["request", "accept", &first]).await.exits(4);
+    assert!(again.stderr.contains("已了结或已答复"), "{again:?}");
+
+    let second = ask("title=停车").await;
+    inbox(&node, "the second request", |inbox| inbox["requests"][0]["request"] == *second).await;
+    let decline = ["request", "decline", &second, "--reason", "以批文名称为准"];
+    let _declined = node.cli(&decline).await.exits(0);
+    assert_eq!(request(hub, &second, "declined").await["answer"], "以批文名称为准");
+    inbox(&node, "nothing", |inbox| inbox["requests"] == json!([])).await;
+
+    let third = ask("theme=道路交通").await;
+    let withdraw = ["request", "withdraw", &third, "--reason", "已线下沟通"];
+    assert_eq!(hub.cli_json(&withdraw).await["state"], "withdrawn");
+    let listed = hub.cli_json(&["request", "list", "--all", "--district", "310115"]).await;
+    assert_eq!(listed.as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_decision_reaches_the_districts_inbox_and_its_objection_comes_back() {
+    let city = City::start(PROGRAM).await;
+    let nodes = [city.join("310115", "浦东新区").await, city.join("310104", "徐汇区").await];
+    for node in &nodes {
+        put(&city, node, &rows::Row::new(3), None).await;
+    }
+    let found = conflicts(&city.hub, "C1", "open", 1).await.remove(0);
+    let id = found["id"].as_str().unwrap().to_owned();
+    for node in &nodes {
+        let shown = inbox(node, "the conflict", |inbox| inbox["conflicts"][0]["id"] == *id).await;
+        // The interim winner is the same on every replica.
+        assert_eq!(shown["conflicts"][0]["winner"], found["winner"]);
+    }
+    let winner = found["winner"].as_str().unwrap();
+    let decide = ["conflict", "decide", &id, "--verdict", "code-stays", "--record", winner];
+    let _decided = city.hub.cli(&[&decide[..], &["--reason", "先行登记"]].concat()).await.exits(0);
+    inbox(&nodes[1], "no conflict", |inbox| inbox["conflicts"] == json!([])).await;
+    let object = ["conflict", "object", &id[..8], "--reason", "本区编码在先"];
+    let bare = nodes[1].cli(&["conflict", "object", &id[..8], "--reason", " "]).await.exits(2);
+    assert!(bare.stderr.contains("必须说明理由"), "{bare:?}");
+    let _objected = nodes[1].cli(&object).await.exits(0);
+    let appealed = conflicts(&city.hub, "C1", "appealed", 1).await.remove(0);
+    assert_eq!(appealed["reason"], "本区编码在先");
+    // The same objection again is answered with a refusal, and nothing hangs.
+    inbox(&nodes[1], "the conflict", |inbox| inbox["conflicts"][0]["state"] == "appealed").await;
+    let _objected = nodes[1].cli(&object).await.exits(0);
+    inbox(&nodes[1], "the refusal", |inbox| !inbox["refused"][0].is_null()).await;
+}
+
+#[tokio::test]
+async fn who_edits_a_record_second_is_told_what_each_changed() {
+    let city = City::start(PROGRAM).await;
+    let node = city.join("310115", "浦东新区").await;
+    let mut row = rows::Row::new(1);
+    let seen = node.put(None, &row.content()).await.unwrap();
+    row.title = "停车场（一）".to_owned();
+    node.put(Some(seen.id), &row.content()).await.unwrap();
+    row.title = "停车场（二）".to_owned();
+    let file = city.root().join("two.json");
+    std::fs::write(&file, row.content().to_string()).unwrap();
+    let (file, id) = (file.to_str().unwrap(), seen.id.to_string());
+    let expect = seen.op_hash.unwrap().to_string();
+    let put = ["--json", "record", "put", file, "--id", &id, "--expect", &expect];
+    let refused = node.cli(&put).await.exits(4);
+    let told: Value = serde_json::from_str(&refused.stderr).unwrap();
+    let rows = told["error"]["detail"]["differences"].as_array().unwrap();
+    assert_eq!(
+        (rows.len(), &rows[0]["field"], &rows[0]["clash"]),
+        (1, &json!("title"), &json!(true))
+    );
+    assert_eq!(
+        [&rows[0]["base"], &rows[0]["mine"], &rows[0]["theirs"]],
+        ["停车场泊位信息1", "停车场（二）", "停车场（一）"]
+    );
 }

@@ -48,6 +48,31 @@ impl Store {
         Ok(read.transpose()?.unwrap_or_default())
     }
 
+    /// The op of a feed with this hash, looked for backwards from a position.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`.
+    pub fn op_before(&self, feed: FeedId, seq: u64, hash: Hash) -> Result<Option<Op>, StoreError> {
+        let (window, oldest) =
+            (limit::BATCH_OPS_MAX as u64, seq.saturating_sub(limit::HISTORY_OPS_MAX));
+        let mut end = seq;
+        while end > oldest {
+            let after = end.saturating_sub(window);
+            let mut read = after;
+            while read < end {
+                let count = usize::try_from(end - read).unwrap_or(1);
+                let ops = self.ops(feed, read, count, limit::BATCH_BYTES_MAX)?;
+                let Some(last) = ops.last() else { return Ok(None) };
+                read = last.seq;
+                if let Some(op) = ops.into_iter().find(|op| op.hash == hash) {
+                    return Ok(Some(op));
+                }
+            }
+            end = after;
+        }
+        Ok(None)
+    }
+
     /// State of a record in the view.
     ///
     /// # Errors
