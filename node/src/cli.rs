@@ -1,8 +1,8 @@
 //! The command line of the node.
 
 mod doctor;
-mod recover;
 mod inbox;
+mod recover;
 mod show;
 
 use std::{

@@ -363,12 +363,7 @@ impl App {
         self.request(&name)
     }
 
-    async fn decline(
-        &self,
-        name: &str,
-        reason: String,
-        actor: &str,
-    ) -> Result<Request, AppError> {
+    async fn decline(&self, name: &str, reason: String, actor: &str) -> Result<Request, AppError> {
         let reason = with_reason(reason)?;
         let (name, request) = self.unanswered(name)?;
         let reply = RequestReply {
