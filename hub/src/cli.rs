@@ -88,6 +88,16 @@ enum Sub {
     Policy(PolicyCommand),
     #[command(flatten)]
     Desk(desk::DeskSub),
+    /// 依法删除一条变更的内容：各处日志均删除，签名链保留 / Erase the content of an op everywhere; the chain stays
+    Redact {
+        /// 数据流或行政区划代码 / Feed or area code
+        feed: String,
+        /// 变更序号 / Position of the op
+        seq: u64,
+        /// 法律依据与理由 / The law it rests on, and why
+        #[arg(long)]
+        legal_basis: String,
+    },
     /// 运行状态 / State of the hub and of every district
     Status,
     /// 核对日志链、签名、视图与索引 / Check chain, signatures, view and index against the journal
@@ -184,6 +194,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             Command::DistrictAdd { code, name, token_ttl_secs }
         }
         Sub::District(DistrictSub::Change(command)) => Command::District(command),
+        Sub::Redact { feed, seq, legal_basis } => Command::Redact { feed, seq, legal_basis },
         Sub::Key(command) => Command::Key(command),
         Sub::Cert(command) => Command::Cert(command),
         Sub::District(DistrictSub::List) | Sub::Status => Command::Status,
@@ -279,6 +290,9 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
             output.line("在区节点运行 / at the district: liandong-node init --join <口令>");
         }
         Command::District(command) => district::show(command, output),
+        Command::Redact { seq, .. } => {
+            output.line(&format!("第 {seq} 条的内容将在各处删除 / op {seq} is erased everywhere"));
+        }
         Command::Key(command) => key::show(command, answer, output)?,
         Command::Cert(key::CertCommand::Revoke { fingerprint, .. }) => {
             output.line(&format!("已吊销 / revoked: {fingerprint}"));

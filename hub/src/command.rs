@@ -48,6 +48,15 @@ pub enum Command {
     Key(key::Command),
     /// Certificates of the districts.
     Cert(key::CertCommand),
+    /// Erase the content of an op everywhere.
+    Redact {
+        /// Feed or area code.
+        feed: String,
+        /// Position of the op.
+        seq: u64,
+        /// The law it rests on, and why.
+        legal_basis: String,
+    },
     /// The status document.
     Status,
     /// A full-text search.
@@ -167,6 +176,9 @@ impl App {
             Command::District(command) => self.change_district(command).await,
             Command::Key(command) => self.change_key(command).await,
             Command::Cert(command) => self.change_certificate(command).await,
+            Command::Redact { feed, seq, legal_basis } => {
+                self.redact(&feed, seq, &legal_basis).await
+            }
             Command::Status => answer(&self.status()),
             Command::Search { query, district, limit } => {
                 answer(&self.search(query, district, limit)?)

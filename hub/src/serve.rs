@@ -51,6 +51,10 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let upkeep = tokio::spawn(telemetry::upkeep());
     let attendant = tokio::spawn(attend::attend(Arc::clone(&app)));
     let backups = tokio::spawn(backup::schedule(Arc::clone(&app)));
+    let erasing = {
+        let app = Arc::clone(&app);
+        tokio::spawn(async move { app.store.keep_erased().await })
+    };
     let commands = {
         let (app, stopped) = (Arc::clone(&app), stopped.clone());
         let socket = admin::Listener::bind(dir).map_err(|error| {
@@ -78,6 +82,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     upkeep.abort();
     attendant.abort();
     backups.abort();
+    erasing.abort();
     app.links.keep();
     Ok(())
 }

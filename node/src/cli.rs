@@ -102,6 +102,17 @@ enum Sub {
         #[arg(long, value_enum, default_value_t)]
         format: export::Format,
     },
+    /// 申请依法删除一个版本的内容 / Ask the hub to erase the content of a version everywhere
+    Redact {
+        /// 编号 / Id
+        id: RecordId,
+        /// 版本：本区数据流中的序号 / The version: its position in this node's feed
+        #[arg(long)]
+        version: u64,
+        /// 理由与法律依据 / Why, with the legal basis
+        #[arg(long)]
+        reason: String,
+    },
     /// 签名密钥与证书 / Signing key and certificate
     #[command(subcommand)]
     Key(key::Command),
@@ -268,6 +279,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
             }
         }
         Sub::Export { file, format } => Command::Export { file: absolute(&file), format },
+        Sub::Redact { id, version, reason } => Command::Redact { id, seq: version, reason },
         Sub::Key(command) => Command::Key(command),
         Sub::Inbox => Command::Inbox(Inbox::List),
         Sub::Request(sub) => sub.command()?,

@@ -104,6 +104,15 @@ pub enum Command {
         /// Format.
         format: export::Format,
     },
+    /// Ask the hub to erase the content of a version everywhere.
+    Redact {
+        /// The record.
+        id: RecordId,
+        /// Position of the version in this node's feed.
+        seq: u64,
+        /// Why, with the legal basis.
+        reason: String,
+    },
     /// Keys of the node.
     Key(key::Command),
     /// What the city wants of this district.
@@ -241,6 +250,9 @@ impl App {
             Command::Export { file, format } => {
                 let written = tokio::task::block_in_place(|| self.export(&file, format))?;
                 answer(&serde_json::json!({ "file": file, "records": written }))
+            }
+            Command::Redact { id, seq, reason } => {
+                answer(&self.redact(id, seq, reason, ACTOR).await?)
             }
             Command::Key(command) => Ok(self.change_key(command).await?),
             Command::Inbox(inbox) => self.at_inbox(inbox, ACTOR).await?,

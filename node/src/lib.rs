@@ -20,6 +20,7 @@ mod join;
 pub mod key;
 mod link;
 mod push;
+mod redact;
 pub mod rejoin;
 mod renew;
 mod serve;

@@ -38,6 +38,10 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let upkeep = tokio::spawn(telemetry::upkeep());
     let guard = tokio::spawn(guard(Arc::clone(&app)));
     let backups = tokio::spawn(backup::schedule(Arc::clone(&app)));
+    let erasing = {
+        let app = Arc::clone(&app);
+        tokio::spawn(async move { app.store.keep_erased().await })
+    };
     let commands = {
         let app = Arc::clone(&app);
         let socket = admin::Listener::bind(dir).map_err(|error| {
@@ -63,6 +67,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     upkeep.abort();
     guard.abort();
     backups.abort();
+    erasing.abort();
     Ok(())
 }
 

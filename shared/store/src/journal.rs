@@ -9,6 +9,8 @@
 mod segment;
 
 use std::{
+    collections::BTreeSet,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -24,6 +26,9 @@ use crate::{
     error::StoreError,
 };
 use segment::{Found, RecordAt, SegmentHeader};
+
+/// End of the name of a file that is to take a segment's place.
+const DRAFT: &str = ".draft";
 
 #[derive(Debug)]
 struct Segment {
@@ -81,6 +86,10 @@ impl Journal {
             segment_bytes_max: limit::SEGMENT_BYTES_MAX,
         };
         let names = journal.disk.list(dir).map_err(StoreError::io(dir))?;
+        // What was written to take a segment's place and did not.
+        for draft in names.iter().filter(|name| name.ends_with(DRAFT)) {
+            journal.disk.remove(&dir.join(draft)).map_err(StoreError::io(dir))?;
+        }
         let names: Vec<_> = names
             .into_iter()
             .filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "seg"))
@@ -274,6 +283,79 @@ impl Journal {
                 (name.into_owned(), Arc::clone(&segment.file), end.unwrap_or(segment.size))
             })
             .collect()
+    }
+
+    /// Erases the content of durable ops: their segments are written anew without it, headers and signatures stay,
+    /// so that the chain still verifies. Whatever a crash leaves is the old segment or the new one, whole. Nothing may
+    /// wait for a sync. Returns how many had content.
+    ///
+    /// # Errors
+    /// `Io`, after which the journal must not be used; `Damaged`.
+    pub fn erase(&mut self, seqs: &BTreeSet<u64>) -> Result<usize, StoreError> {
+        let mut erased = 0;
+        for place in 0..self.segments.len() {
+            let first = self.segments[place].first_seq;
+            let end =
+                self.segments.get(place + 1).map_or(self.durable.seq + 1, |next| next.first_seq);
+            let mut wanted = BTreeSet::new();
+            for seq in seqs.range(first..end) {
+                if self.op(*seq)?.is_some_and(|op| !op.signed.withheld) {
+                    wanted.insert(*seq);
+                }
+            }
+            if !wanted.is_empty() {
+                erased += wanted.len();
+                self.rewrite(place, first..end, &wanted)?;
+            }
+        }
+        Ok(erased)
+    }
+
+    fn rewrite(
+        &mut self,
+        place: usize,
+        seqs: Range<u64>,
+        without: &BTreeSet<u64>,
+    ) -> Result<(), StoreError> {
+        let segment = &self.segments[place];
+        let path = segment.path.clone();
+        let io = |error| StoreError::Io { path: path.clone(), source: error };
+        let mut bytes = vec![0; usize::try_from(segment.size).unwrap_or(usize::MAX)];
+        segment.file.read_at(&mut bytes, 0).map_err(io)?;
+        let base = self.base.seq;
+        let index = |seq: u64| usize::try_from(seq - 1 - base).unwrap_or(usize::MAX);
+        let begin = self.offsets.get(index(seqs.start)).copied().unwrap_or(segment.size);
+        let (mut out, mut offsets) = (Vec::with_capacity(bytes.len()), Vec::new());
+        out.extend_from_slice(&bytes[..usize::try_from(begin).unwrap_or(bytes.len())]);
+        let mut at = out.len();
+        for seq in seqs.clone() {
+            let RecordAt { op, durable, next } = match segment::read_record(&bytes, at) {
+                Found::Op(found) => found,
+                Found::Bad(reason) => {
+                    let (offset, reason) = (at as u64, reason.to_owned());
+                    return Err(StoreError::Damaged { path, offset, seq, reason });
+                }
+            };
+            offsets.push(out.len() as u64);
+            let op = if without.contains(&seq) { op.withhold() } else { op };
+            segment::write_op(&mut out, &op, durable);
+            at = next;
+        }
+        let draft = path.with_extension(format!("seg{DRAFT}"));
+        let replace = || {
+            let file = self.disk.open(&draft, true)?;
+            file.truncate(0)?;
+            file.write_at(&out, 0)?;
+            file.sync()?;
+            self.disk.rename(&draft, &path)?;
+            self.disk.sync_dir(&self.dir)?;
+            self.disk.open(&path, false)
+        };
+        let file = replace().map_err(io)?;
+        let segment = &mut self.segments[place];
+        (segment.file, segment.size) = (file, out.len() as u64);
+        self.offsets.splice(index(seqs.start)..index(seqs.end), offsets);
+        Ok(())
     }
 
     fn segment_of(&self, seq: u64) -> Option<&Segment> {

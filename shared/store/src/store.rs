@@ -2,6 +2,7 @@
 
 mod city;
 mod cut;
+mod erase;
 mod read;
 mod replace;
 mod threads;
@@ -110,6 +111,8 @@ pub(crate) struct Job {
     feed: FeedId,
     after: Head,
     ops: Vec<Op>,
+    /// Ops that are there and lose their content.
+    erase: BTreeSet<u64>,
     done: oneshot::Sender<Result<Head, StoreError>>,
 }
 
@@ -393,8 +396,12 @@ impl Store {
     /// writer's queue
     /// is full, which is what holds a fast sender back.
     pub fn append(&self, feed: FeedId, after: Head, ops: Vec<Op>) -> Appended {
+        self.send(feed, after, ops, BTreeSet::new())
+    }
+
+    fn send(&self, feed: FeedId, after: Head, ops: Vec<Op>, erase: BTreeSet<u64>) -> Appended {
         let (done, appended) = oneshot::channel();
-        let job = Job { feed, after, ops, done };
+        let job = Job { feed, after, ops, erase, done };
         if let Some(jobs) = &self.jobs
             && let Err(refused) = jobs.send(job)
         {

@@ -26,6 +26,8 @@ struct Content {
     current: Vec<u8>,
     /// The name itself survives a power cut.
     named: bool,
+    /// What bore the name before, until the directory is synced.
+    replaced: Option<Box<Content>>,
 }
 
 #[derive(Debug)]
@@ -89,6 +91,13 @@ impl SimDisk {
     /// the number of unsynced bytes) as a disk would that had begun to write.
     pub fn power_cut(&self, mut keep: impl FnMut(usize) -> usize) {
         let mut state = self.lock();
+        for content in state.files.values_mut() {
+            if let Some(before) = content.replaced.take()
+                && keep(1) == 0
+            {
+                *content = *before;
+            }
+        }
         state.files.retain(|_, content| content.named);
         for content in state.files.values_mut() {
             let common = content.durable.len().min(content.current.len());
@@ -106,6 +115,11 @@ impl SimDisk {
             change(&mut content.current);
             content.durable = content.current.clone();
         }
+    }
+
+    /// Bytes of a file.
+    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        self.lock().files.get(path).map(|file| file.current.clone())
     }
 
     /// Files with their sizes in bytes.
@@ -141,8 +155,19 @@ impl Disk for SimDisk {
         for (path, content) in &mut state.files {
             if path.parent() == Some(dir) {
                 content.named = true;
+                content.replaced = None;
             }
         }
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.step(false)?;
+        let mut content = state.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        let before = state.files.remove(to);
+        content.named |= before.as_ref().is_some_and(|before| before.named);
+        content.replaced = before.map(Box::new);
+        state.files.insert(to.to_owned(), content);
         Ok(())
     }
 

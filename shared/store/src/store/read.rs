@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use bytes::Bytes;
 use liandong_core::{
     city::{Cause, City, Transfer},
-    fold::{Outcome, RecordState, Status, Tombstone},
+    fold::{self, Outcome, RecordState, Status, Tombstone},
     id::{FeedId, Hash, Head, RecordId},
     limit,
     op::Op,
@@ -113,6 +114,9 @@ impl Store {
         let city = self.city();
         let (record, withdrawn_reason) = match state.status {
             Status::Live => (Record::from_bytes(&op.signed.payload).ok(), None),
+            Status::Withdrawn if state.redacted || op.signed.withheld => {
+                (None, Some(fold::REDACTED.to_owned()))
+            }
             Status::Withdrawn => {
                 let tombstone: Tombstone =
                     serde_json::from_slice(&op.signed.payload).unwrap_or_default();
@@ -131,7 +135,7 @@ impl Store {
             op_hash: state.op_hash,
             changed_at_ms: state.changed_at_ms,
             actor: op.actor,
-            payload: op.signed.payload,
+            payload: if state.redacted { Bytes::new() } else { op.signed.payload },
             record,
             withdrawn_reason,
         })

@@ -51,7 +51,7 @@ pub(super) fn start(
 /// A journal that cannot be written or synced cannot be trusted: what the kernel dropped after a failed sync is
 /// unknown,
 /// so the process ends before it can acknowledge anything more.
-fn die(error: &StoreError) -> ! {
+pub(super) fn die(error: &StoreError) -> ! {
     tracing::error!(%error, "the journal cannot be made durable; the process ends");
     std::process::abort()
 }
@@ -66,7 +66,11 @@ fn write(shared: &Shared, queue: &Receiver<Job>) {
             ops += job.ops.len();
             group.push(job);
         }
+        let (erase, group) = group.into_iter().partition(|job| !job.erase.is_empty());
         write_group(shared, group);
+        for job in erase {
+            super::erase::erase(shared, job);
+        }
     }
 }
 
@@ -107,7 +111,7 @@ fn write_job(shared: &Shared, job: &Job) -> Result<Head, StoreError> {
     if journal.written() != job.after {
         return Err(moved(journal.written()));
     }
-    journal.append(&job.ops)?;
+    journal.append(&super::erase::without_erased(shared, &job.ops))?;
     Ok(journal.written())
 }
 
@@ -447,6 +451,11 @@ fn index_state(
             &read
         }
     };
+    if op.signed.withheld {
+        // Its content was erased a moment ago; the fold that says so follows.
+        shared.index.remove(id);
+        return Ok(());
+    }
     let city = Arc::clone(&shared.city.borrow());
     let mut record = Record::from_bytes(&op.signed.payload).map_err(StoreError::index)?;
     let overlaid = city.curation.overlays.get(&id).filter(|_| shared.options.city_view);
