@@ -17,7 +17,10 @@ use liandong_core::{
 use liandong_store::Store;
 
 use self::watch::Watch;
-use crate::app::{App, AppError};
+use crate::{
+    app::{App, AppError},
+    key, redact, transfer,
+};
 
 /// The actor of what nobody in particular decided.
 pub(crate) const ACTOR: &str = "attend";
@@ -30,9 +33,18 @@ const LETTERS_OF_FEED_MAX: usize = 16;
 type Answer = fn(&City, &Store, &Op) -> Result<Vec<Change>, AppError>;
 
 /// Who answers what; a letter of another type waits.
-const ANSWERS: [(OpType, Answer); 2] = [
+const ANSWERS: [(OpType, Answer); 10] = [
     (OpType::ChangeRequestReply, |city, _, op| Ok(city.answer_reply(op)?)),
     (OpType::Dispute, |city, _, op| Ok(city.answer_dispute(op)?)),
+    (OpType::KeyRotate, key::answer_rotation),
+    (OpType::Redact, redact::answer_wish),
+    (OpType::TransferOffer, transfer::answer_offer),
+    (OpType::FeedSeal, transfer::answer_offer),
+    (OpType::TransferAccept, transfer::answer_accept),
+    // Ops about records are letters when a former owner wrote them.
+    (OpType::RecordPut, transfer::answer_late),
+    (OpType::RecordTombstone, transfer::answer_late),
+    (OpType::RecordRevive, transfer::answer_late),
 ];
 
 /// Attends to the city until it is aborted.

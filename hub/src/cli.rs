@@ -25,7 +25,7 @@ use crate::{
     gate::HeldCommand,
     key,
     policy::PolicyCommand,
-    serve,
+    serve, transfer,
 };
 
 /// Name and version, as the status shows them.
@@ -63,6 +63,9 @@ enum Sub {
     /// 管理各区 / Districts
     #[command(subcommand)]
     District(DistrictSub),
+    /// 目录移交 / Records that change hands between districts
+    #[command(subcommand)]
+    Transfer(transfer::Command),
     /// 各区的签名密钥 / Signing keys of the districts
     #[command(subcommand)]
     Key(key::Command),
@@ -195,6 +198,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         }
         Sub::District(DistrictSub::Change(command)) => Command::District(command),
         Sub::Redact { feed, seq, legal_basis } => Command::Redact { feed, seq, legal_basis },
+        Sub::Transfer(command) => Command::Transfer(command),
         Sub::Key(command) => Command::Key(command),
         Sub::Cert(command) => Command::Cert(command),
         Sub::District(DistrictSub::List) | Sub::Status => Command::Status,
@@ -293,6 +297,7 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
         Command::Redact { seq, .. } => {
             output.line(&format!("第 {seq} 条的内容将在各处删除 / op {seq} is erased everywhere"));
         }
+        Command::Transfer(command) => transfer::show(command, answer, output)?,
         Command::Key(command) => key::show(command, answer, output)?,
         Command::Cert(key::CertCommand::Revoke { fingerprint, .. }) => {
             output.line(&format!("已吊销 / revoked: {fingerprint}"));

@@ -27,6 +27,7 @@ use crate::{
     gate::HeldCommand,
     key,
     policy::PolicyCommand,
+    transfer,
 };
 
 /// What the command line can ask for.
@@ -44,6 +45,8 @@ pub enum Command {
     },
     /// What happens to a district in time.
     District(district::Command),
+    /// Records that change hands.
+    Transfer(transfer::Command),
     /// Signing keys of the districts.
     Key(key::Command),
     /// Certificates of the districts.
@@ -174,6 +177,7 @@ impl App {
                 answer(&self.add_district(code, name, token_ttl_secs).await?)
             }
             Command::District(command) => self.change_district(command).await,
+            Command::Transfer(command) => self.transfer(command).await,
             Command::Key(command) => self.change_key(command).await,
             Command::Cert(command) => self.change_certificate(command).await,
             Command::Redact { feed, seq, legal_basis } => {

@@ -14,6 +14,7 @@ use liandong_server::{
     command::{self, answer},
     output::{Failure, Output},
 };
+use liandong_store::Store;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -163,7 +164,7 @@ fn beyond(asked: u64, head: u64) -> AdminError {
 ///
 /// # Errors
 /// The op names no key that agreed.
-pub fn answer_rotation(_city: &City, op: &Op) -> Result<Vec<Change>, AppError> {
+pub fn answer_rotation(_city: &City, _store: &Store, op: &Op) -> Result<Vec<Change>, AppError> {
     let rotation = KeyRotation::of(op).map_err(liandong_store::WriteError::Op)?;
     let cause = Some(Cause { feed: op.feed, seq: op.seq });
     let (feed, from_seq) = (op.feed, op.seq + 1);

@@ -26,3 +26,4 @@ pub mod redact;
 mod serve;
 mod site;
 mod sync;
+pub mod transfer;

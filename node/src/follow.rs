@@ -11,11 +11,10 @@ use std::{
 
 use liandong_core::{
     checkpoint::Checkpoint,
-    city::Redaction,
     digest::{BUCKETS, Digest},
     id::{Hash, Head, RecordId},
     limit,
-    op::{Keys, Op, OpType, SignedOp},
+    op::{Keys, Op, SignedOp},
     replica::{Expected, Ground},
     wire::city::{Audited, CityEvent, CityRecord, FollowCursor, write_wanted},
 };
@@ -111,6 +110,8 @@ struct Follow<'a> {
 
 impl Follow<'_> {
     async fn run(&mut self, mut events: Streaming<Event>) -> Result<Ended, Ended> {
+        // A crash may have come between an order and its execution.
+        self.erase()?;
         loop {
             let flush_by = self.flush_by;
             let event = tokio::select! {
@@ -228,7 +229,6 @@ impl Follow<'_> {
             Ok::<_, liandong_core::op::OpFault>(read)
         };
         let ops = block_in_place(read).map_err(|fault| broken(fault.to_string()))?;
-        let erased: Vec<Hash> = ops.iter().filter_map(erases).collect();
         let seq = after.seq + ops.len() as u64;
         let appended = store.append(feed, after, ops).await;
         appended.map_err(|_closed| StoreError::Closed)?.map_err(|error| match error {
@@ -236,11 +236,14 @@ impl Follow<'_> {
             error => error.into(),
         })?;
         store.applied(feed, seq).await;
-        for op_hash in erased {
-            self.flush(None)?;
-            block_in_place(|| self.app.replica.erase(op_hash))?;
-        }
-        Ok(())
+        self.erase()
+    }
+
+    /// Drops what was ordered erased.
+    fn erase(&mut self) -> Result<(), Ended> {
+        let orders = self.app.store.city().redactions.values().map(|one| one.op_hash).collect();
+        self.flush(None)?;
+        Ok(block_in_place(|| self.app.replica.erase(&orders))?)
     }
 
     /// Compares roots; unequal ones are audited and compared again.
@@ -370,10 +373,4 @@ impl Follow<'_> {
         block_in_place(|| self.app.replica.apply(rows, |state| state.received += received))?;
         Ok(())
     }
-}
-
-/// The op whose content is to be erased.
-fn erases(op: &Op) -> Option<Hash> {
-    (op.kind == OpType::Redact).then_some(())?;
-    serde_json::from_slice::<Redaction>(&op.signed.payload).ok().map(|order| order.op_hash)
 }

@@ -67,7 +67,7 @@ impl App {
         let due = Some(due.unwrap_or_else(term));
         self.decide(actor, |city| {
             let to_feed = city.owner(record);
-            let asked = Asked { to_feed, fields, reason, due, cause: None };
+            let asked = Asked { to_feed, fields, withdraw: None, reason, due, cause: None };
             Ok(city.curation.ask(record, Some(state.op_hash), &asked, state.visibility)?)
         })
         .await?;

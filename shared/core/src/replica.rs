@@ -7,6 +7,7 @@
 use crate::{
     checkpoint::Checkpoint,
     city::{City, CityRow, CityStatus, Overlaid},
+    fold::is_about_records,
     id::{FeedId, Hash, RecordId},
     op::{Keys, Op, OpFault, OpType, SignedOp},
     record::Visibility,
@@ -127,8 +128,11 @@ impl Ground<'_> {
     fn core(&self, id: RecordId, status: CityStatus, signed: SignedOp) -> Result<Op, Disbelief> {
         let op = Op::parse(signed).map_err(Disbelief::Core)?;
         let rules = self.city.rules(op.feed);
+        let erased = self.city.redactions.contains_key(&(op.feed, op.seq));
         let makes = match status {
             CityStatus::Live => matches!(op.kind, OpType::RecordPut | OpType::RecordRevive),
+            // A version whose content is erased shows as gone.
+            CityStatus::Withdrawn if erased => is_about_records(&op.kind),
             CityStatus::Withdrawn => op.kind == OpType::RecordTombstone,
             CityStatus::Held => false,
         };
@@ -141,7 +145,7 @@ impl Ground<'_> {
         }
         let entry = self.city.directory.feeds.get(&op.feed).ok_or(Disbelief::Misplaced)?;
         op.verify_kept(&entry.keys).map_err(Disbelief::Core)?;
-        if op.signed.withheld && !self.city.redactions.contains_key(&(op.feed, op.seq)) {
+        if op.signed.withheld && !erased {
             return Err(Disbelief::Withheld);
         }
         let ours = self.city.owner(id) == self.audience;

@@ -500,6 +500,7 @@ fn a_reply_closes_its_request_once_and_only_for_the_district_that_was_asked() {
     let asked = Asked {
         to_feed: feed(3),
         fields: Map::from_iter([("title".to_owned(), json!("公交站点信息"))]),
+        withdraw: None,
         reason: "标题不规范".to_owned(),
         due: None,
         cause: None,

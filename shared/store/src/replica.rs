@@ -4,7 +4,7 @@
 //! index is committed before the rows, and the position after both, so that whatever a crash cuts off is sent again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -74,6 +74,8 @@ pub struct ReplicaState {
     pub refused: u64,
     /// Rows received since the replica was begun.
     pub received: u64,
+    /// Orders to erase that were carried out here.
+    pub erased: usize,
     commit: u64,
 }
 
@@ -457,20 +459,38 @@ impl Replica {
         self.parts.load().index.best(query)
     }
 
-    /// Drops the content of an op that was ordered erased, wherever a row shows it.
+    /// Drops the content of ops that were ordered erased. The engines keep what was replaced for a while, so all that
+    /// stays is written anew. Orders that were carried out before are not looked at again.
     ///
     /// # Errors
     /// As [`Self::apply`].
-    pub fn erase(&self, op_hash: Hash) -> Result<(), StoreError> {
-        let parts = self.parts.load_full();
-        let mut rows = Vec::new();
-        parts.each(|mut record, _| {
-            if let Some(core) = record.core.as_mut().filter(|core| core.hash() == op_hash) {
-                (core.payload, core.withheld) = (bytes::Bytes::new(), true);
-                rows.push(Put::Keep { record: Box::new(record), searched: false });
+    pub fn erase(&self, orders: &BTreeSet<Hash>) -> Result<(), StoreError> {
+        if self.state().erased >= orders.len() {
+            return Ok(());
+        }
+        let _turn = self.turn.lock();
+        let old = self.parts.load_full();
+        let parts = Self::empty(&self.options)?;
+        let mut writes = Writes::new();
+        old.each(|mut record, searched| {
+            if let Some(core) = record.core.take_if(|core| orders.contains(&core.hash())) {
+                record.core = Some(core.withhold());
+            }
+            index_row(&parts.index, &record, searched)?;
+            writes.push((Table::City, record.id.to_bytes().to_vec(), to_value(record, searched)));
+            if writes.len() >= limit::REPLICA_ROWS_MAX {
+                parts.view.commit(&std::mem::take(&mut writes))?;
             }
             Ok(())
         })?;
-        if rows.is_empty() { Ok(()) } else { self.apply(rows, |_| {}) }
+        let state = ReplicaState { erased: orders.len(), ..self.state() };
+        parts.index.commit(&mark(state.commit))?;
+        let state_bytes = serde_json::to_vec(&state).map_err(StoreError::view)?;
+        writes.push((Table::Replica, STATE_KEY.to_vec(), state_bytes));
+        parts.view.commit(&writes)?;
+        self.parts.store(Arc::new(parts));
+        let mut books = self.books.lock();
+        (books.state, books.written) = (state, 0);
+        Ok(())
     }
 }

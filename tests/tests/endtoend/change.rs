@@ -53,6 +53,33 @@ async fn a_county_becomes_a_district_and_everything_is_found_by_either_code() {
 }
 
 #[tokio::test]
+async fn a_feed_goes_on_under_a_new_key_and_the_old_one_signs_no_more() {
+    let city = City::start(PROGRAM).await;
+    let mut node = city.join("310115", "浦东新区").await;
+    writes(&city, &node, 1).await;
+    let old = node.cli_json(&["key", "rotate"]).await["old"].as_str().unwrap().to_owned();
+    writes(&city, &node, 2).await;
+    // Twice, and over restarts of both ends; the certificate is renewed with the new key.
+    let second = node.cli_json(&["key", "rotate"]).await;
+    node.restart().await;
+    city.hub.logs(&["stream closed"]).await;
+    writes(&city, &node, 3).await;
+    let key = second["key"].as_str().unwrap().to_owned();
+    let keys = wait_until("the hub has countersigned both keys", async || {
+        let listed = hub(&city, &["key", "list", "310115"]).await;
+        let keys = listed["keys"].as_array().unwrap().clone();
+        (keys.len() == 3).then_some(keys).ok_or_else(|| listed.to_string())
+    })
+    .await;
+    assert_eq!((keys[0]["key"].as_str(), keys[2]["key"].as_str()), (Some(&*old), Some(&*key)));
+    assert_eq!(keys[1]["from_seq"], 3, "the first rotation was op 2");
+    let _renewed = node.cli(&["key", "renew"]).await.exits(0);
+    for member in [&city.hub, &node] {
+        let _sound = member.cli(&["verify"]).await.exits(0);
+    }
+}
+
+#[tokio::test]
 async fn a_revoked_certificate_ends_its_stream_at_once_and_a_renewed_one_goes_on() {
     let city = City::start(PROGRAM).await;
     let mut node = city.join("310115", "浦东新区").await;
@@ -102,4 +129,86 @@ async fn a_suspended_district_is_frozen_or_hidden_at_once_and_comes_back_clean()
     city.level(&node).await;
     visible(&city, ANY, 3).await;
     assert_eq!(city.hub.record(record).await.0, 200);
+}
+
+/// Files below a directory that hold a text.
+fn files_with(dir: &std::path::Path, text: &str) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_with(&path, text));
+        } else {
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_is_erased_is_in_no_journal_any_more_and_both_ends_agree() {
+    let secret = "王小明13800138000";
+    let mut city = City::start(PROGRAM).await;
+    let mut node = city.join("310115", "浦东新区").await;
+    let mut other = city.join("310104", "徐汇区").await;
+    let first = node.put(None, &content_with(1, secret)).await.unwrap();
+    let second = node.put(None, &content_with(2, secret)).await.unwrap();
+    let _mended = node.put(Some(second.id), &rows::content(2)).await.unwrap();
+    city.level(&node).await;
+    wait_until("the other district has both records", async || {
+        let state = other.status().await.city.unwrap();
+        (state.records == 2 && state.complete).then_some(()).ok_or(format!("{state:?}"))
+    })
+    .await;
+    // The other district is away while the order is given.
+    other.kill();
+    let id = second.id.to_string();
+    let args = ["redact", &id, "--version", "2", "--reason", "含有个人信息"];
+    let _asked = node.cli(&args).await.exits(0);
+    let nothing = node.cli(&["redact", &id, "--version", "1", "--reason", "x"]).await;
+    assert_ne!(nothing.code, 0, "a version of another record");
+    let args = ["redact", "310115", "1"];
+    let no_basis = [&args[..], &["--legal-basis", " "]].concat();
+    assert_ne!(city.hub.cli(&no_basis).await.code, 0, "an order needs a law");
+    let basis = [&args[..], &["--legal-basis", "《个人信息保护法》第四十七条"]].concat();
+    let _ordered = city.hub.cli(&basis).await.exits(0);
+    other.start().await;
+    for member in [&city.hub, &node, &other] {
+        wait_until("the content is gone", async || {
+            let found = files_with(&member.dir().join("data"), secret);
+            found.is_empty().then_some(()).ok_or(format!("{found:?}"))
+        })
+        .await;
+    }
+    city.level(&node).await;
+    wait_until("the other district agrees with the city", async || {
+        let state = other.status().await.city.unwrap();
+        (state.records == 1 && state.complete).then_some(()).ok_or(format!("{state:?}"))
+    })
+    .await;
+    let (status, body) = city.hub.record(first.id).await;
+    assert_eq!(status, 410, "{body}");
+    assert!(body.to_string().contains("已依法删除"), "{body}");
+    assert_eq!(city.hub.record(second.id).await.0, 200, "only an earlier version was erased");
+    for member in [&mut city.hub, &mut node, &mut other] {
+        let _sound = member.cli(&["verify"]).await.exits(0);
+        member.restart().await;
+    }
+    // The district writes the record again.
+    let _again = node.put(Some(first.id), &rows::content(1)).await.unwrap();
+    city.level(&node).await;
+    assert_eq!(city.hub.record(first.id).await.0, 200);
+    for member in [&city.hub, &node, &other] {
+        let found = files_with(&member.dir().join("data"), secret);
+        assert!(found.is_empty(), "{found:?}");
+    }
+}
+
+fn content_with(number: usize, text: &str) -> Value {
+    let mut content = rows::content(number);
+    content["摘要"] = text.into();
+    content
 }

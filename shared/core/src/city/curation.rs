@@ -174,6 +174,9 @@ pub struct Asked {
     pub to_feed: FeedId,
     /// Fields of the record and the values they should have.
     pub fields: Map<String, Value>,
+    /// The record should be withdrawn, with this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdraw: Option<String>,
     /// Why, for people.
     pub reason: String,
     /// Day by which an answer is expected.

@@ -268,16 +268,6 @@ impl City {
         Ok(Transfer { accept_seq, override_reason: Some(reason.to_owned()), ..transfer }.put())
     }
 
-    /// The answer to an offer that makes no sense: a person must look.
-    pub fn question_offer(&self, offered: &Offered, problem: &Refusal) -> Vec<Change> {
-        let subjects = vec![offered.transfer.clone(), offered.from_feed.to_string()];
-        let mut opened = Opened::new(ConflictKind::Ownership, subjects, DETECTOR);
-        opened.parties = vec![offered.from_feed, offered.to_feed];
-        opened.evidence = json!({ "problem": problem.to_string() });
-        opened.cause = Some(offered.cause);
-        self.open_conflict(&opened).into_iter().collect()
-    }
-
     /// The answer to an edit that a former owner made after its records were given away: nothing of it is lost, the
     /// new owner is asked for it. `seen` is the content that the edit was made against, `current` what counts now.
     pub fn answer_late(
@@ -288,7 +278,7 @@ impl City {
         current: Option<&RecordState>,
     ) -> Vec<Change> {
         let (owner, cause) = (self.owner(record), Cause { feed: op.feed, seq: op.seq });
-        let fields = late_fields(op, seen);
+        let (fields, withdraw) = late_wish(op, seen);
         let side = |feed, seq, op_hash| Version { feed, seq, op_hash, record: Some(record) };
         let mut versions = vec![side(op.feed, op.seq, op.hash)];
         versions.extend(current.map(|state| side(state.feed, state.seq, state.op_hash)));
@@ -299,9 +289,11 @@ impl City {
         opened.winner = Some(record);
         opened.evidence = json!({ "record": record, "late": op.seq });
         opened.cause = Some(cause);
+        let empty = fields.is_empty() && withdraw.is_none();
         let asked = Asked {
             to_feed: owner,
             fields,
+            withdraw,
             reason: LATE_EDIT.to_owned(),
             due: None,
             cause: Some(cause),
@@ -309,7 +301,9 @@ impl City {
         let request = change(OpType::ChangeRequest, &record.to_bytes(), &asked);
         let base = current.map(|state| state.op_hash);
         let mut changes: Vec<Change> = self.open_conflict(&opened).into_iter().collect();
-        changes.push(Change { base, visibility: op.visibility, ..request });
+        if !empty {
+            changes.push(Change { base, visibility: op.visibility, ..request });
+        }
         changes
     }
 }
@@ -320,11 +314,11 @@ impl Transfer {
     }
 }
 
-/// What a late edit changed; a withdrawal is told by its reason.
-fn late_fields(op: &Op, seen: Option<&Record>) -> Map<String, Value> {
+/// What a late edit changed, or the reason with which it withdrew the record.
+fn late_wish(op: &Op, seen: Option<&Record>) -> (Map<String, Value>, Option<String>) {
     if op.kind == OpType::RecordTombstone {
         let tombstone: Tombstone = serde_json::from_slice(&op.signed.payload).unwrap_or_default();
-        return Map::from_iter([("withdrawn".to_owned(), Value::String(tombstone.reason))]);
+        return (Map::new(), Some(tombstone.reason));
     }
     let object = |bytes: &[u8]| match serde_json::from_slice(bytes) {
         Ok(Value::Object(fields)) => fields,
@@ -336,5 +330,5 @@ fn late_fields(op: &Op, seen: Option<&Record>) -> Map<String, Value> {
         late.entry(name.clone()).or_insert(Value::Null);
     }
     late.retain(|name, value| seen.get(name) != Some(value));
-    late
+    (late, None)
 }
