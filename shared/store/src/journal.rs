@@ -18,6 +18,7 @@ use std::{
 use liandong_core::{
     id::{FeedId, Hash, Head},
     limit,
+    mutant::{self, Mutant},
     op::Op,
 };
 
@@ -148,7 +149,10 @@ impl Journal {
                     offsets.push(at as u64);
                     at = next;
                 }
-                Err(_) if last && !segment::was_durable(&bytes, at + 1, head.seq + 1) => {
+                Err(_)
+                    if mutant::active(Mutant::CutDamage)
+                        || (last && !segment::was_durable(&bytes, at + 1, head.seq + 1)) =>
+                {
                     file.truncate(at as u64).map_err(io)?;
                     file.sync().map_err(io)?;
                     break;
@@ -175,8 +179,8 @@ impl Journal {
     }
 
     /// Ops that survive a crash.
-    pub const fn head(&self) -> Head {
-        self.durable
+    pub fn head(&self) -> Head {
+        if mutant::active(Mutant::AckBeforeFsync) { self.written } else { self.durable }
     }
 
     /// Last op that was written, durable or not; the next append follows it.
