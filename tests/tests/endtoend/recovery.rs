@@ -26,7 +26,7 @@ fn ops(journal: &Path, feed: FeedId) -> Vec<Op> {
 }
 
 /// Every op of a member's journal of a feed.
-fn feed_ops(member: &Member, feed: FeedId) -> Vec<Op> {
+pub(crate) fn feed_ops(member: &Member, feed: FeedId) -> Vec<Op> {
     ops(&member.dir().join("data/journal").join(feed.to_string()), feed)
 }
 
@@ -38,7 +38,7 @@ fn told(hub: &Member, feed: FeedId) -> Told {
 }
 
 /// No op is there twice, and node and hub have the same bytes.
-fn assert_once(node: &Member, hub: &Member, feed: FeedId) -> BTreeSet<[u8; 16]> {
+pub(crate) fn assert_once(node: &Member, hub: &Member, feed: FeedId) -> BTreeSet<[u8; 16]> {
     let (here, there) = (feed_ops(node, feed), feed_ops(hub, feed));
     assert_eq!(here, there, "node and hub hold the same bytes");
     let uids: BTreeSet<_> = here.iter().map(|op| op.uid).collect();
@@ -54,7 +54,11 @@ fn titled(number: usize, title: &str) -> Value {
 }
 
 /// Puts a record at a node that does not run, with more arguments.
-async fn put_offline(node: &Member, content: &Value, more: &[&str]) -> liandong_tests::Ran {
+pub(crate) async fn put_offline(
+    node: &Member,
+    content: &Value,
+    more: &[&str],
+) -> liandong_tests::Ran {
     let file = node.dir().join("new.json");
     std::fs::write(&file, content.to_string()).unwrap();
     node.cli(&[&["record", "put", file.to_str().unwrap()], more].concat()).await
@@ -74,7 +78,7 @@ async fn titles_at(node: &Member) -> BTreeMap<RecordId, String> {
     node.list().await.iter().map(|shown| (shown.id, title(shown))).collect()
 }
 
-async fn verified(member: &Member) {
+pub(crate) async fn verified(member: &Member) {
     let _verified = member.cli(&["verify"]).await.exits(0);
 }
 
