@@ -296,7 +296,9 @@ impl App {
                 limit::BATCH_BYTES_MAX,
             )?;
             let Some(last) = ops.last().map(|op| op.seq) else { return Ok(tail) };
-            ops.iter().for_each(|op| tail.note(op));
+            for op in &ops {
+                tail.note(op);
+            }
             at = last;
         }
     }

@@ -85,13 +85,13 @@ impl App {
         let head = stage.head();
         stage.finish(head)?;
         let identity = *self.identity.lock();
-        let state = State::mending(identity, head, last.unwrap_or(head), clock::now_ms());
-        state.write(&self.dir)?;
-        self.swap(&mut turn, &state).await?;
-        self.finish_rejoin(&mut turn, &state, progress).await?;
+        let mending = State::mending(identity, head, last.unwrap_or(head), clock::now_ms());
+        mending.write(&self.dir)?;
+        self.swap(&mut turn, &mending).await?;
+        self.finish_rejoin(&mut turn, &mending, progress).await?;
         let again = total - salvaged;
-        tracing::warn!(fetched, salvaged, again, aside = %state.aside, "the journal was repaired");
-        Ok(Some(Repaired { fetched, salvaged, again, aside: state.aside }))
+        tracing::warn!(fetched, salvaged, again, aside = %mending.aside, "the journal was repaired");
+        Ok(Some(Repaired { fetched, salvaged, again, aside: mending.aside }))
     }
 
     /// Whole ops of the own feed beyond a position, from the damaged files.
