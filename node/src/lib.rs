@@ -23,6 +23,5 @@ mod push;
 mod redact;
 pub mod rejoin;
 mod renew;
-pub mod repair;
 mod serve;
 mod site;

@@ -161,6 +161,28 @@ async fn a_replica_that_is_deleted_comes_back_by_itself() {
 }
 
 #[tokio::test]
+async fn a_replica_that_holds_something_else_is_found_out_and_put_right() {
+    let city = City::start(PROGRAM).await;
+    let (mut a, mut b) =
+        (city.join("310115", "浦东新区").await, city.join("310104", "徐汇区").await);
+    a.put(None, &rows::content(1)).await.unwrap();
+    a.put(None, &closed(6)).await.unwrap();
+    b.put(None, &closed(11)).await.unwrap();
+    let (before, of_a) = (replicated(&b, 2).await, replicated(&a, 2).await);
+    assert_ne!(before.root, of_a.root, "each has one that the other may not see");
+    a.stop().await;
+    b.stop().await;
+    let replica = |node: &Member| node.dir().join("data").join("replica");
+    std::fs::remove_dir_all(replica(&b)).unwrap();
+    crate::copy_dir(&replica(&a), &replica(&b));
+    b.start().await;
+    b.logs(&["the replica was audited", "removed=1"]).await;
+    assert_eq!(replicated(&b, 2).await.root, before.root);
+    let found = b.cli_json(&["search", "--city", "停车场泊位信息6"]).await;
+    assert_eq!(found["total"], 0, "what only the other may see is gone: {found}");
+}
+
+#[tokio::test]
 async fn only_districts_that_take_part_may_follow_and_only_from_the_hubs_own_history() {
     let city = City::start(PROGRAM).await;
     let a = city.join("310115", "浦东新区").await;

@@ -23,7 +23,6 @@ mod import;
 mod recovery;
 mod refusal;
 mod renewal;
-mod repair;
 
 use liandong_tests::{City, Member, wait_until};
 use serde_json::Value;

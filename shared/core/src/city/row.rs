@@ -6,7 +6,6 @@ use super::City;
 use crate::{
     fold::{RecordState, Status},
     id::{FeedId, Hash, RecordId},
-    mutant::{self, Mutant},
     record::Visibility,
 };
 
@@ -103,9 +102,7 @@ pub fn row(
     let seen = match state.visibility {
         Visibility::Public => true,
         Visibility::Shared => audience.is_some(),
-        Visibility::Restricted => {
-            audience == Some(authority) || mutant::active(Mutant::LeakRestricted)
-        }
+        Visibility::Restricted => audience == Some(authority),
     };
     if !seen {
         return None;
