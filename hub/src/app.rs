@@ -1,7 +1,7 @@
 //! The hub's state and the only way to change it.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
@@ -110,6 +110,7 @@ pub struct Listening {
 /// The hub of a city: one per data directory.
 #[derive(Debug)]
 pub struct App {
+    pub(crate) dir: PathBuf,
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) own: OwnFeed,
@@ -170,6 +171,10 @@ impl App {
         };
         let store = Store::open(options)?;
         let own = OwnFeed::new(author);
+        // Nobody but the hub can say how far its own feed went: it is recovered from the nodes, not cut off.
+        if let Some(damage) = store.damage(own.feed()) {
+            return Err(StoreError::from(damage).into());
+        }
         store.open_feed(own.feed())?;
         for feed in store.city().directory.feeds.keys() {
             store.open_feed(*feed)?;
@@ -177,6 +182,7 @@ impl App {
         let tls = server_tls(&authority, &config)?;
         Ok(Self {
             backups: Backups::read(dir, &config.backup),
+            dir: dir.to_owned(),
             config,
             store,
             own,

@@ -85,6 +85,17 @@ fn name(head: Head) -> String {
     format!("{:020}-{}", head.seq, head.hash)
 }
 
+/// A tail's journal with its note.
+fn open(feed: FeedId, dir: &Path, about: &About) -> Result<Journal, StoreError> {
+    let journal = Journal::open_after(Arc::new(RealDisk), dir, feed, about.ancestor)?;
+    let path = dir.join(ABOUT);
+    if !path.exists() {
+        let text = serde_json::to_vec_pretty(about).unwrap_or_default();
+        write_private(&path, &text).map_err(StoreError::io(&path))?;
+    }
+    Ok(journal)
+}
+
 impl Archive {
     /// The archive below a directory.
     pub(crate) fn new(dir: PathBuf) -> Self {
@@ -117,21 +128,11 @@ impl Archive {
             return Err(ArchiveError::Busy);
         }
         // From here on dropping gives the feed free again.
-        let journal = self.open(feed, &dir, &about);
+        let journal = open(feed, &dir, &about);
         let journal = journal.inspect_err(|_| {
             self.busy.lock().remove(&feed);
         })?;
         Ok(Archiving { archive: self, feed, about, journal, at: about.ancestor, keys })
-    }
-
-    fn open(&self, feed: FeedId, dir: &Path, about: &About) -> Result<Journal, StoreError> {
-        let journal = Journal::open_after(Arc::new(RealDisk), dir, feed, about.ancestor)?;
-        let path = dir.join(ABOUT);
-        if !path.exists() {
-            let text = serde_json::to_vec_pretty(about).unwrap_or_default();
-            write_private(&path, &text).map_err(StoreError::io(&path))?;
-        }
-        Ok(journal)
     }
 
     fn about(&self, feed: FeedId, abandoned: Head) -> Option<About> {

@@ -366,7 +366,12 @@ fn show_status(status: &Status, output: Output) {
         let told = frozen.contains(&district.verdict.as_deref())
             || matches!(
                 district.state,
-                State::Rollback | State::Fork | State::Diverged | State::Suspended | State::Refused
+                State::Rollback
+                    | State::Fork
+                    | State::Diverged
+                    | State::Damaged
+                    | State::Suspended
+                    | State::Refused
             );
         if let Some(explain) = district.explain.as_ref().filter(|_| told) {
             output.line(&format!("{}：{explain}", district.name));

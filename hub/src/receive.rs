@@ -198,6 +198,11 @@ impl PushStream {
     }
 
     fn on_hello(&mut self, hello: Hello, now_ms: i64) {
+        if self.app.store.damage(self.feed).is_some()
+            && let Err(explain) = tokio::task::block_in_place(|| self.app.mend(&hello, now_ms))
+        {
+            return self.receiver.reject(RejectCode::Unavailable, 0, explain);
+        }
         let mirror = self.app.store.head(self.feed);
         let city = self.app.city();
         let directory = &city.directory;

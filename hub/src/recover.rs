@@ -7,6 +7,7 @@ use liandong_core::{
     directory::FeedEntry,
     id::{FeedId, Head, RecordId},
     limit,
+    link::compare,
     op::{Op, SignedOp, verify_detached},
     record::Visibility,
     rejoin::Reason,
@@ -24,7 +25,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    app::{App, AppError},
+    app::{App, AppError, DATA_DIR},
     archive::{About, ArchiveError},
     peer::Peer,
     sync::Answers,
@@ -139,6 +140,30 @@ impl App {
             }
         }
         Ok(low.checked_sub(1).map_or(Head::EMPTY, |highest| probes[highest]))
+    }
+
+    /// Makes a damaged mirror whole up to its last readable op, when the node that says hello has what is missing. The
+    /// damaged files are kept. `Err` says why not, for people.
+    pub(crate) fn mend(&self, hello: &Hello, now_ms: i64) -> Result<(), String> {
+        let feed = hello.feed;
+        let head = self.store.head(feed);
+        let probe = |seq| hello.probes.iter().find(|probe| probe.seq == seq).map(|p| p.hash);
+        let at = |seq| self.store.hash_at(feed, seq).unwrap_or_default();
+        if compare(hello.head, head, at, probe) != Verdict::Extend {
+            return Err(format!(
+                "中心的日志从第 {} 条起损坏，而节点没有这些操作，等待人工处理 / the hub's journal is \
+                 damaged from op {0} on, and this node does not have it: a person must look",
+                head.seq + 1
+            ));
+        }
+        let aside = format!("journal.damaged-{feed}-{now_ms}");
+        let mended = || {
+            let cut = self.store.cut_damaged(feed, &self.dir.join(DATA_DIR).join(aside))?;
+            cut.blocking_recv().unwrap_or(Err(StoreError::Closed))
+        };
+        let head = mended().map_err(|error| failed(&error).message().to_owned())?;
+        tracing::warn!(%feed, %head, "a damaged mirror goes on from its last readable op");
+        Ok(())
     }
 
     /// Notes in the hub's feed that a node's log does not fit the mirror (C8), once for each time it is joined.

@@ -12,7 +12,7 @@ use liandong_server::{
         ViewStatus,
     },
 };
-use liandong_store::{FeedProgress, Store};
+use liandong_store::{FeedProgress, Store, StoreError};
 
 use crate::{app::App, link::Link};
 
@@ -53,13 +53,17 @@ impl App {
         let quarantined = feed
             .and_then(|feed| self.store.outcomes(feed, 0, liandong_core::limit::OUTCOMES_MAX).ok())
             .map_or(0, |outcomes| outcomes.len() as u64);
+        let damage = feed.and_then(|feed| self.store.damage(feed)).map(StoreError::from);
+        let state = state(district, &link, progress.as_ref(), held.is_some());
         DistrictStatus {
             code: code.clone(),
             name: district.name.clone(),
-            state: state(district, &link, progress.as_ref(), held.is_some()),
+            state: if damage.is_some() { State::Damaged } else { state },
             held,
             verdict: link.verdict.map(|verdict| verdict.name().to_owned()),
-            explain: (!link.explain.is_empty()).then(|| link.explain.clone()),
+            explain: damage
+                .map(|damage| damage.to_string())
+                .or_else(|| (!link.explain.is_empty()).then(|| link.explain.clone())),
             seq: head.seq,
             hash: head.hash,
             view_root: progress.as_ref().map_or(Hash::ZERO, |progress| progress.root),
@@ -114,7 +118,7 @@ impl Site for App {
         Status {
             role: Role::Hub,
             software: crate::cli::SOFTWARE.to_owned(),
-            feed: FeedStatus { id: own, seq: head.seq, hash: head.hash },
+            feed: FeedStatus { id: own, seq: head.seq, hash: head.hash, damaged: None },
             view: ViewStatus {
                 root: self.store.root(),
                 records: catalogue().map(|progress| progress.records).sum(),

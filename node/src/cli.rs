@@ -129,6 +129,8 @@ enum Sub {
     Rebuild,
     /// 恢复、克隆或更换之后重新加入 / Join the feed again after a restore, a clone or a replacement
     Rejoin(recover::Rejoin),
+    /// 修复损坏的日志：缺的从中心取回 / Make a damaged journal whole from what the hub has
+    Repair,
     /// 本地冲突队列 / Records that this node and the hub both changed
     #[command(subcommand)]
     Conflict(recover::ConflictSub),
@@ -299,6 +301,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
         }
         Sub::Conflict(sub) => sub.command()?,
         Sub::Receipts { lost } => Command::Receipts { lost },
+        Sub::Repair => Command::Repair,
     };
     let answer = run(dir, &command, output).await?;
     show::answer(&command, answer, output)

@@ -146,6 +146,8 @@ pub enum Command {
         /// Only those for ops that neither side holds.
         lost: bool,
     },
+    /// Make a damaged journal whole again.
+    Repair,
     /// Write although the journal is behind its guard.
     LiftGuard,
 }
@@ -269,6 +271,7 @@ impl App {
             Command::Rejoin { .. }
             | Command::Conflict(_)
             | Command::Receipts { .. }
+            | Command::Repair
             | Command::LiftGuard => self.recover(command, progress).await?,
         })
     }
@@ -294,6 +297,7 @@ impl App {
             Command::Conflict(ConflictCommand::Resolve { id, keep }) => {
                 answer(&self.resolve(&id, &keep, ACTOR).await?)
             }
+            Command::Repair => answer(&self.repair_now(&progress).await?),
             Command::Receipts { lost: true } => answer(&self.lost_receipts()),
             Command::Receipts { lost: false } => answer(&self.receipts.all()),
             _ => {

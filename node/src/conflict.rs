@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use liandong_core::{
-    decide::{self, Command as Decide},
+    decide::Command as Decide,
     difference::{self, FieldDifference},
     fold::{Status, Tombstone},
     id::{Hash, RecordId},
@@ -322,8 +322,8 @@ impl App {
     }
 
     /// New content of a record that is withdrawn brings it back.
-    fn fitting(&self, record: RecordId, command: Decide) -> Result<Decide, decide::Refusal> {
-        let state = self.store.state(record).ok().flatten();
+    fn fitting(&self, record: RecordId, command: Decide) -> Result<Decide, AppError> {
+        let state = self.store.state(record)?;
         let withdrawn = state.is_some_and(|state| state.status == Status::Withdrawn);
         Ok(match command {
             Decide::Put(content) if withdrawn => Decide::Restore(content),

@@ -23,5 +23,6 @@ mod push;
 mod redact;
 pub mod rejoin;
 mod renew;
+pub mod repair;
 mod serve;
 mod site;

@@ -138,6 +138,12 @@ async fn forward(app: &App) -> bool {
 /// One connection, from handshake to end.
 async fn once(app: &App) -> Ended {
     let _pushing = app.recovery.lock().await;
+    if app.store.damage(app.own.feed()).is_some() {
+        let (progress, _nobody) = Progress::new();
+        if let Err(error) = app.repair(&progress).await {
+            return Ended::dropped(error.to_string());
+        }
+    }
     match connect(app).await {
         Ok((up, downs)) => {
             let head = app.store.head(app.own.feed());

@@ -35,11 +35,11 @@ use tonic::{Status, codec::CompressionEncoding, transport::Channel};
 
 use crate::app::{App, AppError, KEYS_DIR};
 
-use stage::Stage;
+pub(crate) use stage::Stage;
 pub(crate) use state::{State, resume};
 
 /// How long a running attempt of the push may take to end before the link counts as live.
-const LINK_WAIT: Duration = Duration::from_secs(15);
+pub(crate) const LINK_WAIT: Duration = Duration::from_secs(15);
 /// Messages of evidence that may wait.
 const EVIDENCE_MAX: usize = 2;
 
@@ -87,7 +87,7 @@ pub struct Report {
 }
 
 /// The hub, as one who recovers calls it.
-struct Hub {
+pub(crate) struct Hub {
     client: FeedSyncClient<Channel>,
 }
 
@@ -103,7 +103,7 @@ fn broken(what: impl std::fmt::Display) -> AppError {
 }
 
 impl Hub {
-    async fn connect(app: &App) -> Result<Self, AppError> {
+    pub(crate) async fn connect(app: &App) -> Result<Self, AppError> {
         let channel =
             tls::connect(&app.config.hub.url, &app.client_tls, Timeouts::default()).await?;
         let client = FeedSyncClient::new(channel)
@@ -114,7 +114,7 @@ impl Hub {
     }
 
     /// Where the local feed and the mirror part.
-    async fn ancestor(&mut self, app: &App) -> Result<Ancestor, AppError> {
+    pub(crate) async fn ancestor(&mut self, app: &App) -> Result<Ancestor, AppError> {
         let feed = app.own.feed();
         let mut search = AncestorSearch::new(app.store.head(feed).seq);
         loop {
@@ -138,7 +138,7 @@ impl Hub {
     }
 
     /// Hands the mirror's ops after a position to `take`, batch by batch.
-    async fn fetch(
+    pub(crate) async fn fetch(
         &mut self,
         feed: FeedId,
         after: u64,
@@ -296,7 +296,9 @@ impl App {
                 limit::BATCH_BYTES_MAX,
             )?;
             let Some(last) = ops.last().map(|op| op.seq) else { return Ok(tail) };
-            ops.iter().for_each(|op| tail.note(op));
+            for op in &ops {
+                tail.note(op);
+            }
             at = last;
         }
     }
@@ -332,7 +334,7 @@ impl App {
     }
 
     /// Becomes who was agreed on and takes the mirror's journal in the place of the own one.
-    async fn swap(&self, turn: &mut Turn<'_>, state: &State) -> Result<(), AppError> {
+    pub(crate) async fn swap(&self, turn: &mut Turn<'_>, state: &State) -> Result<(), AppError> {
         keys::keep(&self.dir.join(KEYS_DIR), &state.identity)?;
         *self.identity.lock() = state.identity;
         let author = self.own.author().as_ref().clone();
@@ -357,7 +359,7 @@ fn check(op: &Op, feed: FeedId, head: Head, keys: &mut Keys) -> Result<(), AppEr
     Ok(())
 }
 
-fn not_needed() -> Failure {
+pub(crate) fn not_needed() -> Failure {
     Failure::new(
         "link_is_live",
         Exit::Conflict,

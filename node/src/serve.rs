@@ -25,6 +25,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// A port cannot be bound.
 pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     app.resume_rejoin(&Progress::new().0).await.map_err(|error| error.explain())?;
+    app.mend_hub_feed().await.map_err(|error| error.explain())?;
     let http = serve::bind(app.config.http.listen).await?;
     let grpc = serve::bind(app.config.grpc.listen).await?;
     tracing::info!(http = %app.config.http.listen, grpc = %app.config.grpc.listen, "the node is listening");

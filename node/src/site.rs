@@ -48,7 +48,7 @@ impl Site for App {
         Status {
             role: Role::Node,
             software: crate::cli::SOFTWARE.to_owned(),
-            feed: FeedStatus { id: feed, seq: head.seq, hash: head.hash },
+            feed: FeedStatus { id: feed, seq: head.seq, hash: head.hash, damaged: self.damaged() },
             view: ViewStatus {
                 root: progress.map_or(Hash::ZERO, |progress| progress.root),
                 records: progress.map_or(0, |progress| progress.records),

@@ -28,6 +28,7 @@ mod city;
 mod member;
 pub mod raw;
 pub mod rows;
+pub mod simulation;
 mod wait;
 
 pub use city::City;

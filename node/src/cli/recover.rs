@@ -17,6 +17,7 @@ use crate::{
     guard::KeptReceipt,
     inbox::Inbox,
     rejoin::{Go, Report},
+    repair::Repaired,
 };
 
 #[derive(Debug, clap::Args)]
@@ -229,6 +230,20 @@ fn text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// Prints what a repair did.
+pub(super) fn repaired(answer: Value, output: Output) -> Result<(), AppError> {
+    let report: Option<Repaired> = command::read(answer)?;
+    output.line(&match report {
+        None => "日志没有损坏 / the journal is not damaged".to_owned(),
+        Some(report) => format!(
+            "从中心取回 {} 条，本地救回 {} 条，重写 {} 条；损坏的文件在 data/{} / \
+             {0} ops from the hub, {1} saved here, {2} written again; the damaged files are kept",
+            report.fetched, report.salvaged, report.again, report.aside
+        ),
+    });
+    Ok(())
 }
 
 /// Prints receipts.

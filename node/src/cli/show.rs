@@ -96,6 +96,7 @@ pub(super) fn answer(command: &Command, answer: Value, output: Output) -> Result
         Command::Verify => return Ok(command::show_verified(&command::read(answer)?, output)),
         Command::Conflict(asked) => recover::conflict(asked, answer, output)?,
         Command::Receipts { .. } => recover::receipts(answer, output)?,
+        Command::Repair => recover::repaired(answer, output)?,
         Command::Import { .. } | Command::Rejoin { .. } | Command::LiftGuard => {}
     }
     Ok(Exit::Ok)
@@ -145,6 +146,9 @@ fn status(status: &Status, output: Output) {
     ));
     if let Some(backup) = &status.backup {
         liandong_server::backup::show_status(backup, output);
+    }
+    if let Some(damaged) = &status.feed.damaged {
+        output.line(&format!("{damaged}；修复 / repair: liandong-node repair"));
     }
     if let Some(hub) = &status.hub {
         let seen = hub.last_contact.map(|at| clock::ago(clock::now_ms(), at).0);

@@ -25,6 +25,8 @@ use crate::{
 /// The journal that was given up.
 struct Abandoned {
     journal: Journal,
+    /// Readable ops beyond a damage.
+    salvaged: BTreeMap<u64, Op>,
     tail: Tail,
     /// New hashes of ops that the mirror holds at other places.
     places: BTreeMap<Hash, Hash>,
@@ -32,7 +34,9 @@ struct Abandoned {
 
 impl Abandoned {
     fn open(dir: &Path, feed: FeedId, ancestor: Head, theirs: &Tail) -> Result<Self, StoreError> {
-        let journal = Journal::open(Arc::new(RealDisk), dir, feed)?;
+        let journal = Journal::open_readable(Arc::new(RealDisk), dir, feed, Head::EMPTY)?;
+        let beyond = journal.head().seq.max(ancestor.seq);
+        let salvaged = journal.damage().map(|_| journal.salvage(beyond)).transpose()?;
         let (mut tail, mut places) = (Tail::default(), BTreeMap::new());
         let mut at = ancestor.seq;
         loop {
@@ -44,12 +48,24 @@ impl Abandoned {
             }
             at = last;
         }
-        Ok(Self { journal, tail, places })
+        let salvaged: BTreeMap<u64, Op> =
+            salvaged.into_iter().flatten().map(|op| (op.seq, op)).collect();
+        for op in salvaged.values() {
+            tail.note(op);
+            places.extend(theirs.hash_of(&op.uid).map(|hash| (op.hash, hash)));
+        }
+        Ok(Self { journal, salvaged, tail, places })
     }
 
     fn ops(&self, seqs: &[u64]) -> Result<Vec<Op>, StoreError> {
-        let ops = seqs.iter().map(|seq| self.journal.op(*seq));
-        Ok(ops.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        let mut ops = Vec::with_capacity(seqs.len());
+        for seq in seqs {
+            ops.extend(match self.salvaged.get(seq) {
+                Some(op) => Some(op.clone()),
+                None => self.journal.op(*seq)?,
+            });
+        }
+        Ok(ops)
     }
 
     /// Ops by their hashes, from the part that both sides have.
@@ -79,7 +95,7 @@ impl App {
     }
 
     /// Writes again what is to be written again, queues what clashes, and ends the rejoin.
-    pub(super) async fn finish_rejoin(
+    pub(crate) async fn finish_rejoin(
         &self,
         turn: &mut Turn<'_>,
         state: &State,

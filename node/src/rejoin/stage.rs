@@ -15,7 +15,7 @@ use super::{check, state::staged};
 use crate::app::{App, AppError};
 
 /// A journal in the making: what both have, then what came from the mirror.
-pub(super) struct Stage {
+pub(crate) struct Stage {
     feed: FeedId,
     own_key: liandong_core::id::KeyId,
     keys: Keys,
@@ -33,7 +33,7 @@ pub(super) fn rotate(op: &Op, keys: &mut Keys) -> Result<(), OpFault> {
 
 impl Stage {
     /// Begins with the own ops up to the ancestor. What an earlier attempt left is removed.
-    pub(super) fn begin(app: &App, ancestor: Head) -> Result<Self, AppError> {
+    pub(crate) fn begin(app: &App, ancestor: Head) -> Result<Self, AppError> {
         let feed = app.own.feed();
         let dir: PathBuf = staged(&app.dir, &app.identity.lock());
         if dir.exists() {
@@ -59,12 +59,12 @@ impl Stage {
     }
 
     /// The last position that is there.
-    pub(super) const fn seq(&self) -> u64 {
+    pub(crate) const fn seq(&self) -> u64 {
         self.journal.written().seq
     }
 
     /// Verifies and adds the next ops of the mirror, byte for byte.
-    pub(super) fn take(&mut self, ops: Vec<SignedOp>) -> Result<(), AppError> {
+    pub(crate) fn take(&mut self, ops: Vec<SignedOp>) -> Result<(), AppError> {
         let mut verified = Vec::with_capacity(ops.len());
         let mut head = self.journal.written();
         for signed in ops {
@@ -77,8 +77,26 @@ impl Stage {
         Ok(self.journal.append(&verified)?)
     }
 
+    /// Adds those own ops that follow. Returns how many.
+    pub(crate) fn follow(&mut self, ops: Vec<Op>) -> Result<u64, AppError> {
+        let mut added = 0;
+        for op in ops {
+            let head = self.journal.written();
+            if check(&op, self.feed, head, &mut self.keys).is_ok() {
+                self.journal.append(&[op])?;
+                added += 1;
+            }
+        }
+        Ok(added)
+    }
+
+    /// The last op that is there.
+    pub(crate) const fn head(&self) -> Head {
+        self.journal.written()
+    }
+
     /// Makes the journal durable. Its head must be the mirror's, and this node must be able to write after it.
-    pub(super) fn finish(mut self, mirror: Head) -> Result<Tail, AppError> {
+    pub(crate) fn finish(mut self, mirror: Head) -> Result<Tail, AppError> {
         self.journal.append_durably(&[])?;
         if self.journal.head() != mirror {
             return Err(AppError::Refused(

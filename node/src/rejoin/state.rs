@@ -46,6 +46,17 @@ impl State {
         Self { phase: Phase::Agreed, identity, ancestor, abandoned, aside }
     }
 
+    /// The same steps for a damaged journal: the hub need not agree, for nothing of it is given up.
+    pub(crate) fn mending(
+        identity: Identity,
+        ancestor: Head,
+        abandoned: Head,
+        now_ms: i64,
+    ) -> Self {
+        let aside = format!("journal.damaged-{now_ms}");
+        Self { phase: Phase::Agreed, identity, ancestor, abandoned, aside }
+    }
+
     pub(super) fn writing(&self) -> Self {
         Self { phase: Phase::Writing, ..self.clone() }
     }
@@ -72,7 +83,7 @@ impl State {
         Ok(Some(state))
     }
 
-    pub(super) fn write(&self, dir: &Path) -> Result<(), StoreError> {
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), StoreError> {
         let path = dir.join(FILE);
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
         write_private(&path, &text).map_err(StoreError::io(path))

@@ -40,6 +40,7 @@ pub use transfer::{Accept, Accepted, LATE_EDIT, Offer, Offered, Seal};
 use crate::{
     directory::{Directory, Standing, Unreadable},
     id::{FeedId, Hash, Head, KeyId, RecordId},
+    mutant::{self, Mutant},
     op::{Change, Keys, Op, OpType},
     record::Visibility,
 };
@@ -206,7 +207,9 @@ impl City {
         if op.signed.withheld {
             return Ok(());
         }
-        self.attended.extend(cause_of(&op.signed.payload));
+        if !mutant::active(Mutant::AnswerTwice) {
+            self.attended.extend(cause_of(&op.signed.payload));
+        }
         match op.kind {
             OpType::KeyRevoke => {
                 let revoke: KeyRevoke = read(op)?;

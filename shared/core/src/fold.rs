@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     city::{Rules, Verdict},
     id::{FeedId, Hash, RecordId},
+    mutant::{self, Mutant},
     op::{Op, OpType, SCHEMA},
     record::{Record, Visibility},
     validate::{self, Severity},
@@ -90,6 +91,9 @@ impl RecordState {
     /// The record's leaf in the digest: who it is, what it says, whether it is there.
     pub fn leaf(&self, id: RecordId) -> Hash {
         let status = [u8::from(self.status == Status::Live)];
+        if mutant::active(Mutant::LeafWithoutContent) {
+            return Hash::of(&[&id.to_bytes(), &status]);
+        }
         Hash::of(&[&id.to_bytes(), self.payload_hash.as_bytes(), &status])
     }
 }
@@ -235,7 +239,15 @@ fn effect(
 ) -> Result<(RecordId, Status, Vec<String>), Outcome> {
     let id = RecordId::try_from(op.subject.as_ref()).map_err(|bad| invalid(bad.to_string()))?;
     let current = current(id);
+    if mutant::active(Mutant::LwwByClock)
+        && current.is_some_and(|state| state.changed_at_ms > op.claimed_at_ms)
+    {
+        return Err(invalid("an older clock"));
+    }
     let mut status = current.map(|state| state.status);
+    if mutant::active(Mutant::Resurrect) && op.kind == OpType::RecordPut {
+        status = None;
+    }
     // What another feed made of the record before is not looked at, and what an erased version was is not known: the
     // op that follows may be any.
     let unknown = current.map_or(id.origin() != op.feed, |state| state.redacted);

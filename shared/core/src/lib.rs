@@ -19,6 +19,7 @@ pub mod id;
 pub mod limit;
 pub mod link;
 pub mod mapping;
+pub mod mutant;
 pub mod op;
 pub mod receipt;
 pub mod record;

@@ -16,6 +16,7 @@ pub use sender::{Sender, SenderEffect};
 use crate::{
     id::{Hash, Head},
     limit,
+    mutant::{self, Mutant},
     wire::{Credit, Verdict},
 };
 
@@ -34,14 +35,15 @@ pub fn compare(
     at_mirror: impl Fn(u64) -> Option<Hash>,
     at_node: impl Fn(u64) -> Option<Hash>,
 ) -> Verdict {
-    if node == mirror {
+    let blind = mutant::active(Mutant::SeqOnlyCursor);
+    if node == mirror || (blind && node.seq == mirror.seq) {
         return Verdict::InSync;
     }
     if node.seq > mirror.seq {
         let same = mirror.seq == 0 || at_node(mirror.seq).is_none_or(|hash| hash == mirror.hash);
-        return if same { Verdict::Extend } else { Verdict::Fork };
+        return if same || blind { Verdict::Extend } else { Verdict::Fork };
     }
-    let prefix = node.seq == 0 || at_mirror(node.seq) == Some(node.hash);
+    let prefix = node.seq == 0 || blind || at_mirror(node.seq) == Some(node.hash);
     if prefix && node.seq < mirror.seq { Verdict::Rollback } else { Verdict::Fork }
 }
 

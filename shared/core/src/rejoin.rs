@@ -15,6 +15,7 @@ use crate::{
     fold::is_about_records,
     id::{Hash, RecordId},
     limit,
+    mutant::{self, Mutant},
     op::Op,
 };
 
@@ -182,6 +183,9 @@ pub struct Plan {
 /// rest.
 pub fn plan(mine: &Tail, theirs: &Tail) -> Plan {
     let mut plan = Plan::default();
+    if mutant::active(Mutant::NoArchiveOnFork) {
+        return plan;
+    }
     let overtaken = mine.overtaken_by(theirs);
     let mut clashes: BTreeMap<RecordId, Vec<u64>> = BTreeMap::new();
     for mark in &mine.marks {

@@ -10,10 +10,12 @@ pub use push::{
 
 use bytes::Bytes;
 use liandong_proto::sync as pb;
+use prost::Message as _;
 
 use crate::{
     id::{FeedId, Hash, Head},
     limit,
+    mutant::{self, Mutant},
     op::SignedOp,
 };
 
@@ -57,14 +59,17 @@ fn read_cursor(cursor: Option<&pb::Cursor>) -> Result<(FeedId, Head), WireFault>
     Ok((feed, Head { seq: cursor.seq, hash: hash(&cursor.head_hash)? }))
 }
 
+/// What must never be done to a header of somebody else.
+fn again(header: &Bytes) -> Bytes {
+    pb::OpHeader::decode(header.clone())
+        .map_or_else(|_| header.clone(), |h| h.encode_to_vec().into())
+}
+
 impl From<SignedOp> for pb::SignedOp {
     fn from(op: SignedOp) -> Self {
-        Self {
-            header: op.header,
-            signature: op.signature,
-            payload: op.payload,
-            payload_withheld: op.withheld,
-        }
+        let header =
+            if mutant::active(Mutant::ReencodePayload) { again(&op.header) } else { op.header };
+        Self { header, signature: op.signature, payload: op.payload, payload_withheld: op.withheld }
     }
 }
 

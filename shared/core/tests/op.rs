@@ -227,6 +227,20 @@ fn a_key_is_good_for_its_feed_from_its_position_on() {
 }
 
 #[test]
+fn ops_of_a_revoked_key_come_back_to_a_rebuilt_hub_and_no_new_ones_do() {
+    let at = |seq: u64| op_after(Head { seq: seq - 1, hash: Hash::ZERO });
+    let revoked = Err(OpFault::Key(author(1).key_id()));
+    let mut keys = keys(1);
+    keys.revoke(author(1).key_id(), 5);
+    assert_eq!(at(5).verify(&keys), Ok(()));
+    assert_eq!(at(6).verify(&keys), revoked, "nobody knows whose it is");
+    // The hub held eight ops when it gave the feed another key.
+    keys.grant(&author(2).public_key(), 9).unwrap();
+    assert_eq!(at(8).verify(&keys), Ok(()), "it was there and is asked for again");
+    assert_eq!(at(9).verify(&keys), revoked);
+}
+
+#[test]
 fn bytes_that_are_no_point_of_the_curve_are_no_key() {
     let not_a_point = (0..=u8::MAX)
         .map(|n| [n; 32])

@@ -39,6 +39,8 @@ pub enum State {
     Held,
     /// Both folded the same ops into different catalogues.
     Diverged,
+    /// The journal here is damaged and waits for the other side.
+    Damaged,
     /// The other side refuses the connection.
     Refused,
     /// The district ended in another one; what its node still holds goes there.
@@ -58,6 +60,7 @@ impl State {
             Self::Fork => "fork",
             Self::Held => "held",
             Self::Diverged => "diverged",
+            Self::Damaged => "damaged",
             Self::Refused => "refused",
             Self::Merged => "merged",
         }
@@ -75,6 +78,7 @@ impl State {
             Self::Fork => ("已冻结：历史分叉", "frozen: forked"),
             Self::Held => ("大批变更待确认", "a mass change waits"),
             Self::Diverged => ("摘要不一致", "roots differ"),
+            Self::Damaged => ("日志损坏", "journal damaged"),
             Self::Refused => ("被拒绝", "refused"),
             Self::Merged => ("已并入他区", "merged into another"),
         }
@@ -185,6 +189,9 @@ pub struct FeedStatus {
     pub seq: u64,
     /// Its hash.
     pub hash: Hash,
+    /// What cannot be read of it, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// The view.

@@ -9,7 +9,7 @@
 mod segment;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,6 +18,7 @@ use std::{
 use liandong_core::{
     id::{FeedId, Hash, Head},
     limit,
+    mutant::{self, Mutant},
     op::Op,
 };
 
@@ -52,6 +53,28 @@ pub struct Journal {
     written: Head,
     durable: Head,
     segment_bytes_max: u64,
+    /// What cannot be read; the ops before it can, and nothing is written.
+    damage: Option<Damage>,
+}
+
+/// Where a journal is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// Segment file.
+    pub path: PathBuf,
+    /// Where in it, bytes.
+    pub offset: u64,
+    /// First op that cannot be read.
+    pub seq: u64,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl From<Damage> for StoreError {
+    fn from(damage: Damage) -> Self {
+        let Damage { path, offset, seq, reason } = damage;
+        Self::Damaged { path, offset, seq, reason }
+    }
 }
 
 impl Journal {
@@ -73,6 +96,23 @@ impl Journal {
         feed: FeedId,
         base: Head,
     ) -> Result<Self, StoreError> {
+        let journal = Self::open_readable(disk, dir, feed, base)?;
+        match journal.damage {
+            Some(damage) => Err(damage.into()),
+            None => Ok(journal),
+        }
+    }
+
+    /// Opens what can be read: of a damaged journal the ops before the damage, and nothing is written to it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open_readable(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        feed: FeedId,
+        base: Head,
+    ) -> Result<Self, StoreError> {
         disk.create_dir(dir).map_err(StoreError::io(dir))?;
         let mut journal = Self {
             feed,
@@ -84,6 +124,7 @@ impl Journal {
             written: base,
             durable: base,
             segment_bytes_max: limit::SEGMENT_BYTES_MAX,
+            damage: None,
         };
         let names = journal.disk.list(dir).map_err(StoreError::io(dir))?;
         // What was written to take a segment's place and did not.
@@ -96,6 +137,9 @@ impl Journal {
             .collect();
         for (position, name) in names.iter().enumerate() {
             journal.load(&dir.join(name), position + 1 == names.len())?;
+            if journal.damage.is_some() {
+                break;
+            }
         }
         // A process that was killed may have written what it read back here without a sync. Whatever this journal
         // calls durable is told to the other side, so it is made so first.
@@ -121,11 +165,8 @@ impl Journal {
         let mut bytes = vec![0; size];
         file.read_at(&mut bytes, 0).map_err(io)?;
         let expected = SegmentHeader { feed: self.feed, after: self.written };
-        let damaged = |offset, seq, reason| StoreError::Damaged {
-            path: path.to_owned(),
-            offset: offset as u64,
-            seq,
-            reason,
+        let damaged = |offset: usize, seq, reason| {
+            Some(Damage { path: path.to_owned(), offset: offset as u64, seq, reason })
         };
         let first_seq = self.written.seq + 1;
         let body = match segment::read_header(&bytes, &expected) {
@@ -136,7 +177,10 @@ impl Journal {
             {
                 return self.disk.remove(path).map_err(io);
             }
-            Err(reason) => return Err(damaged(0, first_seq, reason)),
+            Err(reason) => {
+                self.damage = damaged(0, first_seq, reason);
+                return Ok(());
+            }
         };
         let mut at = body;
         let mut offsets = Vec::new();
@@ -148,12 +192,18 @@ impl Journal {
                     offsets.push(at as u64);
                     at = next;
                 }
-                Err(_) if last && !segment::was_durable(&bytes, at + 1, head.seq + 1) => {
+                Err(_)
+                    if mutant::active(Mutant::CutDamage)
+                        || (last && !segment::was_durable(&bytes, at + 1, head.seq + 1)) =>
+                {
                     file.truncate(at as u64).map_err(io)?;
                     file.sync().map_err(io)?;
                     break;
                 }
-                Err(reason) => return Err(damaged(at, head.seq + 1, reason)),
+                Err(reason) => {
+                    self.damage = damaged(at, head.seq + 1, reason);
+                    break;
+                }
             }
         }
         self.written = head;
@@ -175,13 +225,41 @@ impl Journal {
     }
 
     /// Ops that survive a crash.
-    pub const fn head(&self) -> Head {
-        self.durable
+    pub fn head(&self) -> Head {
+        if mutant::active(Mutant::AckBeforeFsync) { self.written } else { self.durable }
     }
 
     /// Last op that was written, durable or not; the next append follows it.
     pub const fn written(&self) -> Head {
         self.written
+    }
+
+    /// What cannot be read, if anything.
+    pub const fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
+    }
+
+    /// Whole ops of the feed after a position, found anywhere in the segments of a damaged journal; ascending, without
+    /// regard to gaps.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn salvage(&self, after: u64) -> Result<Vec<Op>, StoreError> {
+        let mut found = BTreeMap::new();
+        for name in self.disk.list(&self.dir).map_err(StoreError::io(&self.dir))? {
+            let path = self.dir.join(name);
+            if path.extension().is_none_or(|kind| kind != "seg") {
+                continue;
+            }
+            let file = self.disk.open(&path, false).map_err(StoreError::io(&path))?;
+            let size = usize::try_from(file.size().map_err(StoreError::io(&path))?);
+            let mut bytes = vec![0; size.unwrap_or(usize::MAX)];
+            file.read_at(&mut bytes, 0).map_err(StoreError::io(&path))?;
+            let whole = segment::records(&bytes).filter_map(|signed| Op::parse(signed).ok());
+            let ours = whole.filter(|op| op.feed == self.feed && op.seq > after);
+            found.extend(ours.map(|op| (op.seq, op)));
+        }
+        Ok(found.into_values().collect())
     }
 
     /// Bytes on disk.
@@ -192,8 +270,12 @@ impl Journal {
     /// Writes ops after the head; they count only after [`Self::durable_up_to`].
     ///
     /// # Errors
-    /// `Moved` when an op does not follow, and then nothing is written; `Io`, after which the journal must not be used.
+    /// `Moved` when an op does not follow, `Damaged`, and then nothing is written; `Io`, after which the journal must
+    /// not be used.
     pub fn append(&mut self, ops: &[Op]) -> Result<(), StoreError> {
+        if let Some(damage) = &self.damage {
+            return Err(damage.clone().into());
+        }
         let mut head = self.written;
         for op in ops {
             if op.follows(self.feed, head).is_err() {

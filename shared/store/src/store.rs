@@ -203,6 +203,10 @@ impl Journals for Shared {
         if let Some(found) = self.found.read().get(&feed) {
             terms.gate = terms.gate.min(found.after);
         }
+        // The hub's own feed is folded into the city, not into the view.
+        if self.options.hub_feed == Some(feed) {
+            terms.gate = 0;
+        }
         terms.watch = self.options.watch.map(|now_ms| {
             let city = self.city.borrow();
             (Thresholds::of(&city.policy), now_ms())
@@ -283,7 +287,7 @@ impl Store {
     /// Opens a data directory: reads the journals, checks view and index against them, starts the threads.
     ///
     /// # Errors
-    /// `Damaged` when a journal is damaged in the middle; `Io`; `View` and `Index` when not even an empty
+    /// `Io`; `View` and `Index` when not even an empty
     /// projection can
     /// be made.
     pub fn open(options: Options) -> Result<Self, StoreError> {
@@ -295,7 +299,12 @@ impl Store {
         for entry in std::fs::read_dir(&root).map_err(StoreError::io(&root))? {
             let entry = entry.map_err(StoreError::io(&root))?;
             let Ok(feed) = entry.file_name().to_string_lossy().parse::<FeedId>() else { continue };
-            let journal = Journal::open(Arc::clone(&options.disk), &entry.path(), feed)?;
+            let disk = Arc::clone(&options.disk);
+            let journal = Journal::open_readable(disk, &entry.path(), feed, Head::EMPTY)?;
+            if let Some(damage) = journal.damage() {
+                let error = StoreError::from(damage.clone());
+                tracing::error!(%feed, %error, "a journal is damaged; its feed is read up to there");
+            }
             journals.insert(feed, Arc::new(RwLock::new(journal)));
         }
         Self::start(options, journals)

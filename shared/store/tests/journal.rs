@@ -14,7 +14,7 @@ use std::{
 
 use common::{Pen, Rng};
 use liandong_core::{
-    id::FeedId,
+    id::{FeedId, Head},
     op::{Change, Op, OpType},
     record::Visibility,
 };
@@ -254,6 +254,20 @@ fn laid_out(ops: &[Op]) -> (SimDisk, Vec<Place>, u64) {
     (disk, places, (ops.len() - last_batch) as u64)
 }
 
+/// What is before a damaged op can be read, nothing can be added, and every other op can be saved.
+fn assert_readable(disk: &SimDisk, ops: &[Op], seq: u64, header_only: bool, context: &str) {
+    let (disk, dir) = (Arc::new(disk.clone()), Path::new(DIR));
+    let mut journal = Journal::open_readable(disk, dir, FEED, Head::EMPTY).unwrap();
+    let damage = journal.damage().cloned().unwrap();
+    assert_eq!((journal.head().seq, damage.seq), (seq - 1, seq), "{context}");
+    let at = usize::try_from(seq).unwrap() - 1;
+    assert_eq!(journal.read(0, ops.len(), usize::MAX).unwrap(), ops[..at], "{context}");
+    let refused = journal.append(&ops[at..=at]);
+    assert!(matches!(refused, Err(StoreError::Damaged { .. })), "{context}: {refused:?}");
+    let saved = journal.salvage(seq - 1).unwrap();
+    assert_eq!(saved, ops[at + usize::from(!header_only)..], "{context}");
+}
+
 /// What F4 promises, exactly. Every record tells up to where the feed was durable when it was written, so:
 ///
 /// * in any segment but the last, and up to the position that the last batch found durable, a flipped bit is reported
@@ -287,6 +301,7 @@ fn a_flipped_bit_is_reported_with_its_place_or_lies_in_the_last_batch() {
             Err(StoreError::Damaged { path, offset: at, seq: found, .. }) => {
                 assert_eq!((path, at, found), (file.clone(), from as u64, seq), "{context}");
                 assert_eq!(disk.files(), files, "{context}: nothing is cut");
+                assert_readable(&disk, &ops, seq, offset < HEADER_BYTES, &context);
                 reported += 1;
             }
             Err(other) => panic!("{context}: {other}"),
@@ -452,7 +467,7 @@ fn child_with_a_failing_disk(dir: &Path) {
     let store = Store::open(Options { disk: Arc::new(disk.clone()), ..Options::new(dir) }).unwrap();
     store.open_feed(FEED).unwrap();
     let ops = ops();
-    for (op, before) in ops.iter().zip([liandong_core::id::Head::EMPTY, ops[0].head()]) {
+    for (op, before) in ops.iter().zip([Head::EMPTY, ops[0].head()]) {
         let answer = store.append(FEED, before, vec![op.clone()]).blocking_recv();
         let durable = answer.is_ok_and(|answer| answer.is_ok());
         let mut out = std::io::stdout();

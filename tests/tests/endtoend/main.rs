@@ -23,6 +23,7 @@ mod import;
 mod recovery;
 mod refusal;
 mod renewal;
+mod repair;
 
 use liandong_tests::{City, Member, wait_until};
 use serde_json::Value;

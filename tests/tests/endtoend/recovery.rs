@@ -26,19 +26,21 @@ fn ops(journal: &Path, feed: FeedId) -> Vec<Op> {
 }
 
 /// Every op of a member's journal of a feed.
-fn feed_ops(member: &Member, feed: FeedId) -> Vec<Op> {
+pub(crate) fn feed_ops(member: &Member, feed: FeedId) -> Vec<Op> {
     ops(&member.dir().join("data/journal").join(feed.to_string()), feed)
 }
 
 /// The city as the feed of a stopped hub tells it.
 fn told(hub: &Member, feed: FeedId) -> Told {
     let mut city = Told::default();
-    feed_ops(hub, feed).iter().for_each(|op| city.apply(op).unwrap());
+    for op in feed_ops(hub, feed) {
+        city.apply(&op).unwrap();
+    }
     city
 }
 
 /// No op is there twice, and node and hub have the same bytes.
-fn assert_once(node: &Member, hub: &Member, feed: FeedId) -> BTreeSet<[u8; 16]> {
+pub(crate) fn assert_once(node: &Member, hub: &Member, feed: FeedId) -> BTreeSet<[u8; 16]> {
     let (here, there) = (feed_ops(node, feed), feed_ops(hub, feed));
     assert_eq!(here, there, "node and hub hold the same bytes");
     let uids: BTreeSet<_> = here.iter().map(|op| op.uid).collect();
@@ -54,7 +56,11 @@ fn titled(number: usize, title: &str) -> Value {
 }
 
 /// Puts a record at a node that does not run, with more arguments.
-async fn put_offline(node: &Member, content: &Value, more: &[&str]) -> liandong_tests::Ran {
+pub(crate) async fn put_offline(
+    node: &Member,
+    content: &Value,
+    more: &[&str],
+) -> liandong_tests::Ran {
     let file = node.dir().join("new.json");
     std::fs::write(&file, content.to_string()).unwrap();
     node.cli(&[&["record", "put", file.to_str().unwrap()], more].concat()).await
@@ -74,7 +80,7 @@ async fn titles_at(node: &Member) -> BTreeMap<RecordId, String> {
     node.list().await.iter().map(|shown| (shown.id, title(shown))).collect()
 }
 
-async fn verified(member: &Member) {
+pub(crate) async fn verified(member: &Member) {
     let _verified = member.cli(&["verify"]).await.exits(0);
 }
 
@@ -118,9 +124,9 @@ async fn a_node_restored_without_edits_takes_what_the_hub_has_by_itself() {
     assert_eq!(told.conflicts.get(&forked_id(feed, 1)).unwrap().state(), ConflictState::Decided);
 }
 
-#[tokio::test]
-async fn a_node_restored_and_edited_past_its_old_head_keeps_every_edit() {
-    let mut city = City::start(PROGRAM).await;
+/// A node that was restored and then edited past its old head, while the guard was in the way. The record is the one
+/// that both sides have changed.
+async fn edited_past_its_head(city: &City) -> (Member, RecordId) {
     let mut node = city.join("310115", "浦东新区").await;
     let first = node.put(None, &rows::content(1)).await.unwrap().id;
     city.level(&node).await;
@@ -143,6 +149,13 @@ async fn a_node_restored_and_edited_past_its_old_head_keeps_every_edit() {
     for number in 3..6 {
         let _put = put_offline(&node, &rows::content(number), &[]).await.exits(0);
     }
+    (node, first)
+}
+
+#[tokio::test]
+async fn a_node_restored_and_edited_past_its_old_head_keeps_every_edit() {
+    let mut city = City::start(PROGRAM).await;
+    let (mut node, first) = edited_past_its_head(&city).await;
     node.start().await;
     let told_text = shows(&node, "fork").await;
     assert!(told_text.contains("liandong-node rejoin"), "{told_text}");
@@ -208,6 +221,23 @@ async fn a_node_restored_and_edited_past_its_old_head_keeps_every_edit() {
     let told = told(&city.hub, hub_feed);
     assert_eq!(told.conflicts.get(&forked_id(feed, 1)).unwrap().state(), ConflictState::Decided);
     assert_eq!((told.rejoins.len(), told.rejoins[0].archived), (1, 4));
+}
+
+/// Both clones' ops are in the feed once each, and the hub's feed says how that came.
+async fn assert_all_are_there(city: &mut City, first: &Member, mut second: Member) {
+    let (feed, hub_feed) = (second.status().await.feed.id, city.hub.status().await.feed.id);
+    second.stop().await;
+    city.hub.stop().await;
+    let uids = assert_once(&second, &city.hub, feed);
+    for op in feed_ops(first, feed) {
+        assert!(uids.contains(&op.uid), "op {} of the first one is there", op.seq);
+    }
+    let told = told(&city.hub, hub_feed);
+    assert_eq!(told.rejoins.len(), 1);
+    let [old, new] = [first, &second]
+        .map(|member| liandong_server::keys::open(&member.dir().join("keys")).unwrap().0);
+    assert!(old.instance != new.instance && new.incarnation == 2, "the clone has its own name");
+    assert_eq!(told.directory.feeds[&feed].instance, new.instance);
 }
 
 #[tokio::test]
@@ -282,19 +312,7 @@ async fn of_two_clones_that_both_wrote_one_goes_on_and_the_other_comes_back_by_a
     verified(&second).await;
     verified(&city.hub).await;
 
-    let (feed, hub_feed) = (second.status().await.feed.id, city.hub.status().await.feed.id);
-    second.stop().await;
-    city.hub.stop().await;
-    let uids = assert_once(&second, &city.hub, feed);
-    for op in feed_ops(&first, feed) {
-        assert!(uids.contains(&op.uid), "op {} of the first one is there", op.seq);
-    }
-    let told = told(&city.hub, hub_feed);
-    assert_eq!(told.rejoins.len(), 1);
-    let [old, new] = [&first, &second]
-        .map(|member| liandong_server::keys::open(&member.dir().join("keys")).unwrap().0);
-    assert!(old.instance != new.instance && new.incarnation == 2, "the clone has its own name");
-    assert_eq!(told.directory.feeds[&feed].instance, new.instance);
+    assert_all_are_there(&mut city, &first, second).await;
 }
 
 #[tokio::test]

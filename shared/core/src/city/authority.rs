@@ -10,6 +10,7 @@ use crate::{
     directory::Unreadable,
     fold::is_about_records,
     id::{DistrictCode, FeedId, Hash, Head, KeyId, RecordId},
+    mutant::{self, Mutant},
     op::Op,
 };
 
@@ -70,7 +71,9 @@ fn spans(transfers: &[Transfer], record: RecordId) -> Vec<Span> {
     for transfer in transfers {
         let Some(last) = spans.last_mut() else { break };
         if last.feed == transfer.from_feed && transfer.covers(record) {
-            last.until = transfer.at.seq;
+            if !mutant::active(Mutant::PostSeal) {
+                last.until = transfer.at.seq;
+            }
             let (feed, after) = (transfer.to_feed, transfer.accept_seq);
             spans.push(Span { feed, after, until: u64::MAX });
         }
@@ -133,8 +136,11 @@ impl Authority {
         let mut feeds = BTreeSet::from([feed]);
         let mut found: Vec<Transfer> = Vec::new();
         for transfer in self.done.iter().rev() {
-            if transfer.from_feed == feed || feeds.contains(&transfer.to_feed) {
+            if feeds.contains(&transfer.to_feed) {
                 feeds.insert(transfer.from_feed);
+                found.push(transfer.clone());
+            } else if feeds.contains(&transfer.from_feed) {
+                // What went elsewhere before did not come here.
                 found.push(transfer.clone());
             }
         }
@@ -194,7 +200,8 @@ impl Rules {
             let takes = (transfer.to_feed == feed).then_some(transfer.accept_seq + 1);
             gives.into_iter().chain(takes)
         });
-        keys.chain(redacted).chain(moved).min()
+        let first = keys.chain(redacted).chain(moved).min();
+        first.filter(|_| !mutant::active(Mutant::StaleRules))
     }
 
     /// What these rules say of an op.
@@ -232,6 +239,51 @@ impl Rules {
 
     /// Whether the key's op at a position is not believed.
     pub fn disbelieves(&self, key: KeyId, seq: u64) -> bool {
-        self.revoked.iter().any(|(revoked, last_good)| *revoked == key && seq > *last_good)
+        !mutant::active(Mutant::BelieveRevoked)
+            && self.revoked.iter().any(|(revoked, last_good)| *revoked == key && seq > *last_good)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use ulid::Ulid;
+
+    use super::*;
+
+    fn feed(number: u8) -> FeedId {
+        FeedId::new([number; 16])
+    }
+
+    fn transfer(from: u8, to: u8, records: Option<&[RecordId]>) -> Transfer {
+        Transfer {
+            id: format!("{from} to {to}"),
+            from_feed: feed(from),
+            at: Head { seq: 100, hash: Hash::ZERO },
+            to_feed: feed(to),
+            accept_seq: 10,
+            to_district: "310106".parse().unwrap(),
+            records: records.map(|records| records.iter().copied().collect()),
+            effective: date(2015, 11, 4),
+            override_reason: None,
+            cause: None,
+        }
+    }
+
+    #[test]
+    fn a_record_that_went_elsewhere_before_does_not_come_with_the_rest() {
+        let [one, other] = [1, 2].map(|number| RecordId::new(feed(1), Ulid(number)));
+        let mut authority = Authority::default();
+        authority.commit(transfer(1, 2, None));
+        authority.commit(transfer(2, 3, Some(&[one])));
+        authority.commit(transfer(2, 4, None));
+        let rules = |number| Rules { transfers: authority.of(feed(number)), ..Rules::default() };
+        for (record, owner) in [(one, 3), (other, 4)] {
+            assert_eq!(authority.owner(record), feed(owner));
+            for number in 1..=4 {
+                let admitted = rules(number).admits(feed(number), 200, record);
+                assert_eq!(admitted, number == owner, "{number} writes {record}");
+            }
+        }
     }
 }

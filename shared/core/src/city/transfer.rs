@@ -288,8 +288,9 @@ impl City {
         opened.versions = versions;
         opened.winner = Some(record);
         opened.evidence = json!({ "record": record, "late": op.seq });
-        opened.cause = Some(cause);
         let empty = fields.is_empty() && withdraw.is_none();
+        // The last op of the answer names the letter: if the power goes before it, the letter is answered again.
+        opened.cause = empty.then_some(cause);
         let asked = Asked {
             to_feed: owner,
             fields,

@@ -7,6 +7,7 @@ use crate::{
     fold::FOLD_VERSION,
     id::{FeedId, Hash, Head},
     limit,
+    mutant::{self, Mutant},
     op::{Keys, Op, OpFault, OpType, SignedOp},
     receipt::Receipt,
     wire::{Claim, Credit, Down, Hello, OpOutcome, Reject, RejectCode, Up, Verdict, Welcome},
@@ -257,6 +258,9 @@ impl Receiver {
             let op = Op::parse(signed).map_err(at)?;
             op.follows(self.feed, head).map_err(at)?;
             op.verify(&keys).map_err(at)?;
+            if mutant::active(Mutant::PoisonStop) && matches!(op.kind, OpType::Unknown(_)) {
+                return Err(at(OpFault::Malformed(op.kind.name().to_owned())));
+            }
             // The next op is signed with the new key; the hub's countersignature in the directory comes later.
             if op.kind == OpType::KeyRotate {
                 keys.rotate(&op).map_err(at)?;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::{
     id::{FeedId, Hash, Head},
     limit,
+    mutant::{self, Mutant},
     op::{Op, OpType, SignedOp},
     receipt::Receipt,
     wire::{Claim, Credit, Down, OpOutcome, Reject, RejectCode, Up, Verdict, Welcome},
@@ -146,6 +147,9 @@ impl Sender {
         match welcome.verdict {
             Verdict::InSync | Verdict::Extend => {
                 self.credit = welcome.credit;
+                if mutant::active(Mutant::SenderCursor) {
+                    return self.go_live(self.local);
+                }
                 self.phase = Phase::Checking(welcome.mirror);
                 if welcome.mirror.seq == 0 || welcome.mirror == self.local {
                     self.go_live(welcome.mirror);

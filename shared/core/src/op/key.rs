@@ -114,9 +114,12 @@ impl Keys {
         self.add(rotation.public_key.as_bytes(), op.seq + 1, Some(op.key))
     }
 
-    /// Whether the key may sign at the position now.
+    /// Whether an op of the key may arrive at the position now. Where the hub itself gave another key later it held the
+    /// op before, and a hub that was rebuilt takes it back: it stays in the chain, without effect.
     pub(super) fn at(&self, id: KeyId, seq: u64) -> Option<&VerifyingKey> {
-        self.signed(id, seq).filter(|span| seq <= span.good_seq).map(|span| &span.key)
+        let span = self.signed(id, seq)?;
+        let replaced = || self.0.iter().any(|key| key.named_by.is_none() && key.from_seq > seq);
+        (seq <= span.good_seq || replaced()).then_some(&span.key)
     }
 
     pub(super) fn signed(&self, id: KeyId, seq: u64) -> Option<&KeySpan> {

@@ -18,6 +18,8 @@ pub enum Crash {
     AtOperation(u64),
     /// From this operation on every sync fails; the rest works.
     SyncFailsFrom(u64),
+    /// From this operation on the disk is full: half of what is written arrives, then the write fails.
+    FullFrom(u64),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -36,6 +38,9 @@ struct State {
     crash: Crash,
     operations: u64,
 }
+
+/// What is lost or kept as a whole when the power goes, bytes.
+const SECTOR_BYTES: usize = 64;
 
 /// The disk; clones share it.
 #[derive(Debug, Clone)]
@@ -75,6 +80,16 @@ impl SimDisk {
         }
     }
 
+    /// The same content on another disk, as a backup or a cloned machine has it.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let files = self.lock().files.clone();
+        let state = State { files, crash: Crash::Never, operations: 0 };
+        let copy = Self(Arc::new(Mutex::new(state)));
+        copy.power_cut(|unsynced| unsynced);
+        copy
+    }
+
     /// Operations so far: the boundaries a test can crash at.
     pub fn operations(&self) -> u64 {
         self.lock().operations
@@ -104,6 +119,28 @@ impl SimDisk {
             let unsynced = content.current.len() - common;
             let kept = common + keep(unsynced).min(unsynced);
             content.current.truncate(kept);
+            content.durable = content.current.clone();
+        }
+        state.crash = Crash::Never;
+    }
+
+    /// Power cut on a disk that stores sectors in any order: of what was not synced, `kept` says of each whether it is
+    /// there; the others read as zeroes.
+    pub fn power_cut_in_disorder(&self, mut kept: impl FnMut() -> bool) {
+        let mut state = self.lock();
+        state.files.retain(|_, content| content.named);
+        for content in state.files.values_mut() {
+            let common = content.durable.len().min(content.current.len());
+            let mut end = common;
+            for from in (common..content.current.len()).step_by(SECTOR_BYTES) {
+                let to = (from + SECTOR_BYTES).min(content.current.len());
+                if kept() {
+                    end = to;
+                } else {
+                    content.current[from..to].fill(0);
+                }
+            }
+            content.current.truncate(end);
             content.durable = content.current.clone();
         }
         state.crash = Crash::Never;
@@ -190,13 +227,16 @@ impl SimFile {
 impl DiskFile for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        self.with(self.disk.step(false)?, |content| {
+        let state = self.disk.step(false)?;
+        let full = matches!(state.crash, Crash::FullFrom(from) if state.operations > from);
+        let bytes = if full { &bytes[..bytes.len() / 2] } else { bytes };
+        self.with(state, |content| {
             let end = offset + bytes.len();
             if content.current.len() < end {
                 content.current.resize(end, 0);
             }
             content.current[offset..end].copy_from_slice(bytes);
-            Ok(())
+            if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
         })
     }
 

@@ -142,6 +142,25 @@ fn split_op(body: &[u8]) -> Option<(SignedOp, u64)> {
     Some((op, durable))
 }
 
+/// Every whole op in the bytes, wherever it begins.
+pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = SignedOp> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        while from < bytes.len() {
+            let at = from;
+            from += 1;
+            // The kind byte filters most offsets before a checksum is computed.
+            if bytes.get(at + PREFIX) == Some(&KIND_OP)
+                && let Found::Op(found) = read_record(bytes, at)
+            {
+                from = found.next;
+                return Some(found.op);
+            }
+        }
+        None
+    })
+}
+
 /// Whether a whole op at or after `from` was written when `seq` was already durable. If so, what cannot be read before
 /// it is damage; if not, it is the end of a write that was interrupted and never acknowledged, in whatever order the
 /// disk had begun to store it.

@@ -16,6 +16,7 @@ use super::{Shared, Store};
 use crate::{
     error::StoreError,
     index::Answer,
+    journal::Damage,
     projector::Journals as _,
     query::{Entry, Filter, Query},
 };
@@ -24,6 +25,11 @@ impl Store {
     /// Durable head of a feed.
     pub fn head(&self, feed: FeedId) -> Head {
         self.shared.with(feed, crate::journal::Journal::head).unwrap_or(Head::EMPTY)
+    }
+
+    /// What cannot be read of a feed. A damaged feed is served up to there and takes nothing new.
+    pub fn damage(&self, feed: FeedId) -> Option<Damage> {
+        self.shared.with(feed, |journal| journal.damage().cloned()).flatten()
     }
 
     /// Hash of a feed's op at a position; the zero hash at 0.

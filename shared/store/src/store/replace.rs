@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use liandong_core::id::{FeedId, Head};
+use liandong_core::{
+    id::{FeedId, Head},
+    limit,
+};
 use parking_lot::RwLock;
 use tokio::sync::oneshot;
 
@@ -58,7 +61,7 @@ pub fn swap_journals(current: &Path, staged: &Path, aside: &Path) -> Result<(), 
             let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
             synced.map_err(StoreError::io(dir))?;
         }
-        Ok(())
+        Ok::<(), StoreError>(())
     };
     if staged.exists() && !aside.exists() {
         rename(current, aside)?;
@@ -79,6 +82,31 @@ impl Store {
         *self.shared.replacement.lock() = Some(Replacement { feed, staged, aside, done });
         self.shared.to_project.set();
         replaced
+    }
+}
+
+impl Store {
+    /// Makes a damaged feed whole up to its last readable op, so that the rest can come from the other side again. The
+    /// damaged files stay in `aside`.
+    ///
+    /// # Errors
+    /// `Io`; the answer as for [`Self::replace_feed`].
+    pub fn cut_damaged(&self, feed: FeedId, aside: &Path) -> Result<Appended, StoreError> {
+        let staged = self.shared.options.dir.join("staged").join(feed.to_string());
+        if staged.exists() {
+            std::fs::remove_dir_all(&staged).map_err(StoreError::io(&staged))?;
+        }
+        let mut journal = Journal::open(Arc::clone(&self.shared.options.disk), &staged, feed)?;
+        loop {
+            let (ops, bytes) = (limit::BATCH_OPS_MAX, limit::BATCH_BYTES_MAX);
+            let ops = self.ops(feed, journal.written().seq, ops, bytes)?;
+            if ops.is_empty() {
+                break;
+            }
+            journal.append(&ops)?;
+        }
+        journal.append_durably(&[])?;
+        Ok(self.replace_feed(feed, &staged, aside))
     }
 }
 
@@ -118,9 +146,8 @@ fn try_replace(shared: &Shared, replacement: &Replacement) -> Result<Head, Store
         old.discard();
         head
     };
-    for feed in shared.feeds() {
-        super::threads::publish_applied(shared, feed);
-    }
+    super::threads::publish_all(shared);
     shared.to_index.set();
+    shared.note_everything()?;
     Ok(head)
 }

@@ -251,9 +251,7 @@ fn rebuild(shared: &Shared) -> bool {
             let old = std::mem::replace(&mut *shared.projection.lock(), fresh);
             old.discard();
             // Folding from the journals, the new generation may have come further than the old one was.
-            for feed in shared.feeds() {
-                publish_applied(shared, feed);
-            }
+            publish_all(shared);
             shared.to_index.set();
             if let Err(error) = shared.note_everything() {
                 tracing::error!(%error, "the city's log does not follow the view");
@@ -268,7 +266,14 @@ fn rebuild(shared: &Shared) -> bool {
     }
 }
 
-pub(super) fn publish_applied(shared: &Shared, feed: FeedId) {
+/// Tells how far the districts' feeds are folded; the hub's own feed is no part of the view.
+pub(super) fn publish_all(shared: &Shared) {
+    let districts =
+        shared.feeds().into_iter().filter(|feed| shared.options.hub_feed != Some(*feed));
+    districts.for_each(|feed| publish_applied(shared, feed));
+}
+
+fn publish_applied(shared: &Shared, feed: FeedId) {
     let (mark, root) = {
         let mut projection = shared.projection.lock();
         (projection.mark(feed), projection.root(feed))

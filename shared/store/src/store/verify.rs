@@ -139,6 +139,9 @@ impl Store {
         let mut report = VerifyReport::default();
         let began: BTreeMap<FeedId, Head> =
             self.progress().iter().map(|(feed, progress)| (*feed, progress.applied)).collect();
+        for damage in began.keys().filter_map(|feed| self.damage(*feed)) {
+            report.faults.push(StoreError::from(damage).to_string());
+        }
         let none = BTreeMap::new();
         let refolded = refold(&*self.shared, &began, keys, &none, &mut report, progress)?;
         self.compare(&refolded.states, &began, &mut report)?;

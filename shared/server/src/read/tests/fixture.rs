@@ -237,7 +237,7 @@ impl Site for City {
         Status {
             role: Role::Hub,
             software: "liandong-hub test".to_owned(),
-            feed: FeedStatus { id: PUDONG, seq: own.head.seq, hash: own.head.hash },
+            feed: FeedStatus { id: PUDONG, seq: own.head.seq, hash: own.head.hash, damaged: None },
             view: ViewStatus {
                 root: self.store.root(),
                 records: own.records,
