@@ -344,3 +344,6 @@ impl Recovery {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

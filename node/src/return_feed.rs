@@ -34,7 +34,7 @@ async fn returned(app: &App, after: Head) -> Result<Head, Ended> {
     let channel = tls::connect(&app.config.hub.url, &app.client_tls, Timeouts::default()).await?;
     let mut client = FeedSyncClient::new(channel).send_compressed(CompressionEncoding::Zstd);
     let (batches, messages) = mpsc::channel(BATCHES_MAX);
-    let send = async move {
+    let reading = async move {
         loop {
             let (ops, bytes) = (limit::BATCH_OPS_MAX, limit::BATCH_BYTES_MAX);
             let ops = tokio::task::block_in_place(|| store.ops(feed, at.seq, ops, bytes))?;
@@ -48,7 +48,7 @@ async fn returned(app: &App, after: Head) -> Result<Head, Ended> {
         }
     };
     let call = client.return_hub_feed(Request::new(ReceiverStream::new(messages)));
-    let (sent, answered) = tokio::join!(send, call);
+    let (sent, answered) = tokio::join!(reading, call);
     answered?;
     Ok(sent?)
 }

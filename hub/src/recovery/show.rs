@@ -162,7 +162,7 @@ impl Recovery {
     }
 
     /// Makes a mirror that diverges the tail; the one before is kept aside.
-    fn take_fork(&self, from: FeedId) -> Result<(), AppError> {
+    pub(super) fn take_fork(&self, from: FeedId) -> Result<(), AppError> {
         let mut state = self.state.lock();
         let State { under, forks } = &mut *state;
         let under = under.as_mut().ok_or(AppError::NotRecovering)?;
