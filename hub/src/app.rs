@@ -25,7 +25,7 @@ use liandong_server::{
 use liandong_store::{EngineKind, Options, OwnFeed, Store, StoreError, WriteError};
 use tokio::sync::Semaphore;
 
-use crate::{archive::Archive, config::Config, link::Links};
+use crate::{archive::Archive, config::Config, link::Links, recovery::Recovery};
 
 /// Below the hub's directory: keys of its feed.
 pub const KEYS_DIR: &str = "keys";
@@ -58,6 +58,14 @@ pub enum AppError {
     /// The city's rules say no.
     #[error(transparent)]
     Declined(#[from] city::Refusal),
+    /// The hub takes its own feed back first.
+    #[error(
+        "中心正在从各区节点恢复，暂不接受新的决定 / the hub recovers from its nodes; nothing is decided until then"
+    )]
+    Recovering,
+    /// There is no recovery to be ended.
+    #[error("中心没有在恢复 / the hub does not recover")]
+    NotRecovering,
 }
 
 impl Explain for AppError {
@@ -85,6 +93,17 @@ impl Explain for AppError {
                     _ => Exit::Conflict,
                 };
                 Failure::new("declined", exit, zh, en)
+            }
+            Self::Recovering => {
+                let text = self.to_string();
+                let (zh, en) = text.split_once(" / ").unwrap_or((&text, &text));
+                Failure::new("recovering", Exit::Conflict, zh, en)
+                    .remedy("进度见 liandong-hub recover status", "see liandong-hub recover status")
+            }
+            Self::NotRecovering => {
+                let text = self.to_string();
+                let (zh, en) = text.split_once(" / ").unwrap_or((&text, &text));
+                Failure::new("not_recovering", Exit::Conflict, zh, en)
             }
             Self::Store(error) => {
                 let text = error.to_string();
@@ -119,6 +138,7 @@ pub struct App {
     pub(crate) links: Links,
     pub(crate) archive: Archive,
     pub(crate) backups: Backups,
+    pub(crate) recovery: Recovery,
     pub(crate) bulk: Arc<Semaphore>,
     pub(crate) listening: OnceLock<Listening>,
     _lock: Lock,
@@ -183,6 +203,7 @@ impl App {
         Ok(Self {
             backups: Backups::read(dir, &config.backup),
             dir: dir.to_owned(),
+            recovery: Recovery::open(dir, own.feed())?,
             config,
             store,
             own,
@@ -211,6 +232,9 @@ impl App {
         decide: impl FnOnce(&City) -> Result<Vec<Change>, AppError>,
     ) -> Result<(), AppError> {
         let mut turn = self.own.turn(&self.store).await;
+        if self.recovery.is_on() {
+            return Err(AppError::Recovering);
+        }
         // An earlier caller may have gone away after its ops were durable and before they were folded.
         self.store.applied(self.own.feed(), self.store.head(self.own.feed()).seq).await;
         let changes = decide(&self.city())?;

@@ -1,17 +1,22 @@
 //! Backups of the hub on the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use liandong_core::id::Hash;
+use liandong_core::id::{Hash, Head};
 use liandong_server::{
     backup::{self, BackedUp, Backups},
     clock, command,
-    output::{Exit, Failure, Output},
+    identity::IdentityError,
+    output::{Exit, Explain as _, Failure, Output},
     site::{Role, Site as _},
 };
 use liandong_store::backup::{About, FORMAT, Scope};
 
-use crate::app::App;
+use crate::{
+    app::{App, AppError, DATA_DIR},
+    config::Config,
+    recovery::{self, Reason},
+};
 
 /// `liandong-hub backup`
 #[derive(Debug, clap::Args)]
@@ -71,7 +76,7 @@ impl BackedUp for App {
             name: self.name(),
             created_ms: clock::now_ms(),
             scope,
-            incarnation: self.city().incarnation,
+            incarnation: self.city().hub_incarnation(),
             own_feed,
             hub_feed: own_feed,
             authors: [(own_feed, Hash::new(self.own.author().public_key()))].into(),
@@ -85,9 +90,43 @@ pub(crate) async fn restore(args: RestoreArgs, output: Output) -> Result<Exit, F
     let RestoreArgs { from, into } = args;
     let dir = into.clone();
     let checked = command::blocking(output, move |progress| {
-        backup::restore(&from, &dir, Role::Hub, progress, |_| Ok(()))
+        backup::restore(&from, &dir, Role::Hub, progress, |unpacked| {
+            // What was decided since the backup is at the nodes; nothing is decided before it is back.
+            let own = unpacked.about.feeds.get(&unpacked.about.hub_feed);
+            let base = own.map_or(Head::EMPTY, |mark| mark.head);
+            prescribe(unpacked.dir(), Reason::Restored, base)
+        })
     });
     Ok(backup::show_restored(&into, Role::Hub, &checked.await?, output))
+}
+
+fn prescribe(dir: &Path, reason: Reason, base: Head) -> Result<(), Failure> {
+    let noted = recovery::prescribe(dir, reason, base, clock::now_ms());
+    noted.map_err(|error| AppError::from(error).explain())
+}
+
+/// Makes a hub of the keys of one that is lost: of a backup, or of a folder with `keys` and `ca`. The configuration is
+/// the lost one's where it is there, else `config`.
+pub(crate) fn recover(from: &Path, dir: &Path, config: &Config) -> Result<(), Failure> {
+    let prepare = |fresh: &Path| {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| IdentityError::File { path, source }.explain()
+        };
+        let data = fresh.join(DATA_DIR);
+        std::fs::create_dir_all(&data).map_err(io(&data))?;
+        let path = fresh.join(crate::config::FILE);
+        if !path.exists() {
+            let text = toml::to_string_pretty(config).unwrap_or_default();
+            std::fs::write(&path, text).map_err(io(&path))?;
+        }
+        prescribe(fresh, Reason::Wiped, Head::EMPTY)
+    };
+    if from.is_dir() {
+        backup::copy_keys(from, dir, Role::Hub, prepare)
+    } else {
+        backup::restore_keys(from, dir, Role::Hub, |unpacked| prepare(unpacked.dir()))
+    }
 }
 
 /// Restores a backup for a moment and checks it.

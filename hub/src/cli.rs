@@ -25,6 +25,7 @@ use crate::{
     gate::HeldCommand,
     key,
     policy::PolicyCommand,
+    recovery::{self, RecoverCommand},
     serve, transfer,
 };
 
@@ -110,6 +111,9 @@ enum Sub {
     /// 节点放弃的操作 / What nodes gave up when they joined again
     #[command(subcommand)]
     Archive(ArchiveSub),
+    /// 中心丢失数据后从各区节点恢复 / Recovery of a hub that lost its data from its nodes
+    #[command(subcommand)]
+    Recover(RecoverCommand),
     /// 联机备份，并恢复核对 / Make a backup while serving, and check it by restoring it
     Backup(BackupArgs),
     /// 从备份恢复为新目录 / Restore a backup as a new directory
@@ -139,6 +143,9 @@ struct Init {
     /// 节点拨入的地址，写入接入口令 / What nodes dial; goes into join tokens
     #[arg(long)]
     public_url: Option<String>,
+    /// 用原有密钥重建丢失的中心：含 keys 与 ca 的目录，或一份备份 / Rebuild a lost hub with its keys: their folder, or a backup
+    #[arg(long, value_name = "KEYS_OR_BACKUP")]
+    recover: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -208,6 +215,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Sub::Held(held) => Command::Held(held),
         Sub::Policy(policy) => Command::Policy(policy),
         Sub::Desk(sub) => Command::Desk(sub.command()?),
+        Sub::Recover(recover) => Command::Recover(recover),
         Sub::Backup(args) => {
             let scope = args.scope();
             Command::Backup { to: absolute(&args.to), scope }
@@ -252,7 +260,10 @@ fn initialise(dir: &std::path::Path, init: &Init, output: Output) -> Result<Exit
     config.grpc.listen = init.grpc;
     config.grpc.public_url.clone_from(&init.public_url);
     config.grpc.validate().map_err(|error| error.explain())?;
-    App::init(dir, &config).map_err(|error| error.explain())?;
+    match &init.recover {
+        Some(from) => backup::recover(from, dir, &config)?,
+        None => App::init(dir, &config).map_err(|error| error.explain())?,
+    }
     let authority = liandong_server::identity::Authority::open(&dir.join(crate::app::CA_DIR))
         .map_err(|error| error.explain())?;
     if output.is_json() {
@@ -260,8 +271,12 @@ fn initialise(dir: &std::path::Path, init: &Init, output: Output) -> Result<Exit
     } else {
         output.line(&format!("已在 {} 建立市级中心 / the hub was made", dir.display()));
         output.line(&format!("CA 指纹 / CA fingerprint: {}", authority.fingerprint()));
-        output
-            .line("下一步 / next: liandong-hub serve；liandong-hub district add --code … --name …");
+        let next = if init.recover.is_some() {
+            "下一步 / next: liandong-hub serve；liandong-hub recover status"
+        } else {
+            "下一步 / next: liandong-hub serve；liandong-hub district add --code … --name …"
+        };
+        output.line(next);
     }
     Ok(Exit::Ok)
 }
@@ -309,6 +324,7 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
         Command::Rebuild => output.line("正在重建 / rebuilding"),
         Command::Archive(_) => archive::print(answer, output)?,
         Command::Desk(command) => desk::show(command, answer, output)?,
+        Command::Recover(recover) => recovery::show(recover, answer, output)?,
         Command::Backup { .. } => {
             return Ok(liandong_server::backup::show_taken(&command::read(answer)?, output));
         }
@@ -326,6 +342,9 @@ fn show_status(status: &Status, output: Output) {
         status.index.applied_seq,
         status.view.applied_seq
     ));
+    if let Some(recovery) = &status.recovery {
+        output.line(recovery);
+    }
     if let Some(backup) = &status.backup {
         liandong_server::backup::show_status(backup, output);
     }

@@ -27,6 +27,7 @@ use crate::{
     gate::HeldCommand,
     key,
     policy::PolicyCommand,
+    recovery::RecoverCommand,
     transfer,
 };
 
@@ -75,6 +76,8 @@ pub enum Command {
     Held(HeldCommand),
     /// Rules of the city.
     Policy(PolicyCommand),
+    /// The recovery of the hub from its nodes.
+    Recover(RecoverCommand),
     /// Make a backup and check it by restoring it.
     Backup {
         /// Absolute path of the file, or of a folder for it.
@@ -190,6 +193,7 @@ impl App {
             Command::Held(held) => self.held(held).await,
             Command::Policy(policy) => self.policy(policy).await,
             Command::Desk(command) => self.desk(command, ACTOR).await,
+            Command::Recover(recover) => self.recover(recover).await,
             Command::Backup { to, scope } => {
                 answer(&backup::take(&self, &to, scope, &progress).await?)
             }

@@ -44,6 +44,7 @@ fn status(error: &AppError) -> Status {
     match error {
         AppError::Refused(refusal) => refused(refusal),
         AppError::Identity(error) => Status::invalid_argument(error.to_string()),
+        AppError::Recovering => Status::unavailable(error.to_string()),
         other => {
             tracing::error!(error = %other, "enrolment failed");
             Status::internal("中心内部错误，请查看中心日志 / the hub failed; see its log")

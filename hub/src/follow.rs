@@ -161,7 +161,7 @@ impl Follower {
             return Ok(());
         }
         self.at = if cursor.epoch.is_some() { digest.city_seq } else { 0 };
-        let hub_incarnation = self.app.city().incarnation;
+        let hub_incarnation = self.app.city().hub_incarnation();
         // What the audit fetches may rest on any op of the hub so far.
         let head = self.app.city().head;
         self.send_hub_ops(head).await?;

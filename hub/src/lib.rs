@@ -22,6 +22,7 @@ pub mod policy;
 mod receive;
 mod recover;
 mod recover_hub;
+pub mod recovery;
 pub mod redact;
 mod serve;
 mod site;

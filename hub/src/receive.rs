@@ -198,6 +198,9 @@ impl PushStream {
     }
 
     fn on_hello(&mut self, hello: Hello, now_ms: i64) {
+        if self.app.recovery.is_on() && self.put_off(&hello, now_ms) {
+            return;
+        }
         if self.app.store.damage(self.feed).is_some()
             && let Err(explain) = tokio::task::block_in_place(|| self.app.mend(&hello, now_ms))
         {
@@ -218,11 +221,14 @@ impl PushStream {
                 return self.receiver.fence(mirror, refusal.to_string(), now_ms);
             }
         };
+        if self.put_off(&hello, now_ms) {
+            return;
+        }
         let admission = Admission {
             keys: self.app.keys_of(self.feed, &entry.keys),
             mirror,
             directory_seq: directory.seq,
-            hub_incarnation: city.incarnation,
+            hub_incarnation: city.hub_incarnation(),
             min_software: city.policy.min_software.as_deref().and_then(|min| min.parse().ok()),
             now_ms,
         };
@@ -245,6 +251,35 @@ impl PushStream {
             })
         });
         self.hello = Some(hello);
+    }
+
+    /// Puts the node off while the hub lacks ops of its own feed, which the node may have. Returns whether it did.
+    fn put_off(&mut self, hello: &Hello, now_ms: i64) -> bool {
+        let (store, recovery) = (&self.app.store, &self.app.recovery);
+        let wanted = if hello.feed == self.feed {
+            recovery.wanted(store, self.feed, hello.hub_head)
+        } else {
+            return false;
+        };
+        let noted = wanted.and_then(|wanted| {
+            if wanted.is_none() {
+                recovery.spoke(self.feed, hello.head, hello.hub_head, now_ms)?;
+            }
+            Ok(wanted)
+        });
+        let wanted = noted.unwrap_or_else(|error| {
+            tracing::error!(feed = %self.feed, %error, "the hub's own feed cannot be compared");
+            None
+        });
+        if wanted.is_none() && !recovery.is_on() {
+            return false;
+        }
+        let explain = "中心正在从各区节点恢复自身数据，稍后自动继续 / \
+                       the hub takes its own feed back from the nodes and goes on by itself";
+        let hub_head = wanted.unwrap_or(hello.hub_head);
+        self.receiver.recovering(store.head(self.feed), hub_head, explain.to_owned(), now_ms);
+        self.hello = Some(hello.clone());
+        true
     }
 
     /// The last welcome's verdict becomes the link's, and a stream that goes on takes over from older ones.

@@ -18,7 +18,7 @@ use crate::{
     attend,
     command::Command,
     enrol::Enrol,
-    gate,
+    gate, recovery,
     sync::Sync,
 };
 
@@ -47,9 +47,11 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let pages = tokio::spawn(serve::http(http, Arc::clone(&site), stopped.clone()));
     let sync = tokio::spawn(serve_grpc(grpc, Arc::clone(&app), site, stopped.clone()));
     let keeper = tokio::spawn(keep(Arc::clone(&app)));
-    let gates = tokio::spawn(gate::run(Arc::clone(&app)));
+    let recovery = tokio::spawn(recovery::run(Arc::clone(&app)));
+    let gates = tokio::spawn(once_recovered(Arc::clone(&app), gate::run(Arc::clone(&app))));
     let upkeep = tokio::spawn(telemetry::upkeep());
-    let attendant = tokio::spawn(attend::attend(Arc::clone(&app)));
+    let attendant =
+        tokio::spawn(once_recovered(Arc::clone(&app), attend::attend(Arc::clone(&app))));
     let backups = tokio::spawn(backup::schedule(Arc::clone(&app)));
     let erasing = {
         let app = Arc::clone(&app);
@@ -78,6 +80,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
         tracing::warn!("connections were still open at the end");
     }
     keeper.abort();
+    recovery.abort();
     gates.abort();
     upkeep.abort();
     attendant.abort();
@@ -85,6 +88,14 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     erasing.abort();
     app.links.keep();
     Ok(())
+}
+
+/// What writes decisions by itself waits until the hub has its own feed back.
+async fn once_recovered(app: Arc<App>, task: impl Future<Output = ()>) {
+    let mut recovering = app.recovery.watch();
+    if recovering.wait_for(|on| !*on).await.is_ok() {
+        task.await;
+    }
 }
 
 async fn serve_grpc(
@@ -100,7 +111,8 @@ async fn serve_grpc(
         .max_decoding_message_size(bytes);
     let enrol =
         EnrolmentServer::new(Enrol { app: Arc::clone(&app) }).max_decoding_message_size(bytes);
-    let mut routes = grpc::health_and_reflection();
+    let serving = serve::serving(stopped.clone(), app.recovery.watch());
+    let mut routes = grpc::health_and_reflection(serving);
     routes.add_service(sync).add_service(enrol).add_service(grpc::catalog_service(site));
     let incoming = listen::incoming(listener, app.tls.clone());
     let served = listen::server()

@@ -131,6 +131,7 @@ impl Site for App {
             districts: Some(self.district_statuses()),
             hub: None,
             city: None,
+            recovery: self.recovery.line(),
             backup: self.backups.status(),
         }
     }

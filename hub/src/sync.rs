@@ -37,6 +37,7 @@ impl pb::feed_sync_server::FeedSync for Sync {
         &self,
         request: Request<pb::FetchRequest>,
     ) -> Result<Response<Self::FetchStream>, Status> {
+        recover_hub::serving(&self.app)?;
         recover::fetch(&self.app, request)
     }
 
@@ -44,6 +45,7 @@ impl pb::feed_sync_server::FeedSync for Sync {
         &self,
         request: Request<pb::AncestorRequest>,
     ) -> Result<Response<pb::AncestorReply>, Status> {
+        recover_hub::serving(&self.app)?;
         recover::ancestor(&self.app, &request)
     }
 
@@ -51,6 +53,7 @@ impl pb::feed_sync_server::FeedSync for Sync {
         &self,
         request: Request<Streaming<pb::ForkEvidence>>,
     ) -> Result<Response<pb::ArchiveReply>, Status> {
+        recover_hub::serving(&self.app)?;
         recover::archive(&self.app, request).await
     }
 
@@ -58,6 +61,7 @@ impl pb::feed_sync_server::FeedSync for Sync {
         &self,
         request: Request<pb::RejoinRequest>,
     ) -> Result<Response<pb::RejoinReply>, Status> {
+        recover_hub::serving(&self.app)?;
         recover::rejoin(&self.app, request).await
     }
 
@@ -65,6 +69,7 @@ impl pb::feed_sync_server::FeedSync for Sync {
         &self,
         request: Request<pb::FollowRequest>,
     ) -> Result<Response<Self::FollowStream>, Status> {
+        recover_hub::serving(&self.app)?;
         follow::follow(&self.app, &self.stop, &request)
     }
 
@@ -72,6 +77,7 @@ impl pb::feed_sync_server::FeedSync for Sync {
         &self,
         request: Request<pb::AuditRequest>,
     ) -> Result<Response<pb::AuditReply>, Status> {
+        recover_hub::serving(&self.app)?;
         follow::audit(&self.app, &request)
     }
 
@@ -79,6 +85,7 @@ impl pb::feed_sync_server::FeedSync for Sync {
         &self,
         request: Request<pb::RecordsRequest>,
     ) -> Result<Response<Self::RecordsStream>, Status> {
+        recover_hub::serving(&self.app)?;
         follow::records(&self.app, &request)
     }
 

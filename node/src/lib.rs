@@ -24,5 +24,6 @@ mod redact;
 pub mod rejoin;
 mod renew;
 pub mod repair;
+mod return_feed;
 mod serve;
 mod site;

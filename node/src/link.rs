@@ -23,6 +23,8 @@ pub(crate) struct Link {
     /// What the hub said or why it was not reached, for people.
     pub(crate) explain: String,
     pub(crate) refused: bool,
+    /// The hub's incarnation as it said last; 0 before.
+    pub(crate) hub_incarnation: u32,
     pub(crate) diverged: bool,
     pub(crate) acked: Head,
     pub(crate) acked_ms: Option<i64>,
@@ -63,6 +65,7 @@ impl SharedLink {
             verdict: None,
             explain: String::new(),
             refused: false,
+            hub_incarnation: 0,
             diverged: false,
             acked: kept.as_ref().map_or(Head::EMPTY, |kept| kept.head),
             acked_ms: kept.as_ref().map(|kept| kept.received_at_ms),

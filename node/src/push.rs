@@ -9,7 +9,7 @@ use liandong_core::{
     link::{PROTOCOL, PROTOCOL_MIN, Sender, SenderEffect, probe_positions},
     op::Op,
     rejoin::Reason,
-    wire::{Claim, Down, Hello, Up, Verdict},
+    wire::{Claim, Down, Hello, Up, Verdict, Welcome},
 };
 use liandong_proto::sync::{PushDown, PushUp, feed_sync_client::FeedSyncClient};
 use liandong_server::{
@@ -27,6 +27,7 @@ use tonic::{Request, Status, Streaming, codec::CompressionEncoding};
 use crate::{
     app::{App, AppError},
     rejoin::Go,
+    return_feed,
 };
 
 /// Messages to the hub that may wait.
@@ -85,6 +86,10 @@ pub(crate) async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             ended = once(&app) => ended,
         };
         let frozen = ended.frozen;
+        if app.link.get().verdict == Some(Verdict::HubRecovering) {
+            // The hub waits for every node: none may be away for long.
+            retry = Retry::new(limits);
+        }
         app.link.update(|link| {
             link.connected = false;
             link.refused = ended.refused;
@@ -148,10 +153,15 @@ async fn once(app: &App) -> Ended {
         Ok((up, downs)) => {
             let head = app.store.head(app.own.feed());
             let sender = Sender::new(app.own.feed(), app.hub_key, head);
-            let mut stream = Push { app, sender, up, progress: app.store.watch() };
-            match stream.run(downs).await {
+            let progress = app.store.watch();
+            let mut stream = Push { app, sender, up, progress, wanted: None };
+            let ended = match stream.run(downs).await {
                 Ok(ended) | Err(ended) => ended,
+            };
+            if let Some(after) = stream.wanted {
+                return_feed::give_back(app, after).await;
             }
+            ended
         }
         Err(ended) => ended,
     }
@@ -204,6 +214,8 @@ struct Push<'a> {
     sender: Sender,
     up: mpsc::Sender<PushUp>,
     progress: watch::Receiver<u64>,
+    /// The hub has lost ops of its own feed and wants back what is mirrored here beyond this.
+    wanted: Option<Head>,
 }
 
 impl Push<'_> {
@@ -239,11 +251,27 @@ impl Push<'_> {
         let now_ms = clock::now_ms();
         self.app.link.update(|link| link.contact_ms = Some(now_ms));
         let welcomed = matches!(down, Down::Welcome(_));
+        if let Down::Welcome(welcome) = &down {
+            self.on_welcome(welcome);
+        }
         self.sender.on_down(down);
         if welcomed {
             self.on_progress();
         }
         Ok(())
+    }
+
+    fn on_welcome(&mut self, welcome: &Welcome) {
+        if welcome.verdict == Verdict::HubRecovering {
+            self.wanted = Some(welcome.hub_head).filter(|head| *head != self.app.hub_head());
+            return;
+        }
+        let (incarnation, known) =
+            (welcome.hub_incarnation, self.app.store.city().hub_incarnation());
+        if incarnation > known.max(self.app.link.get().hub_incarnation) {
+            tracing::warn!(incarnation, "the hub was rebuilt from its nodes");
+        }
+        self.app.link.update(|link| link.hub_incarnation = incarnation);
     }
 
     fn on_progress(&mut self) {
@@ -333,7 +361,7 @@ impl Push<'_> {
         let acked = self.sender.acked();
         self.app.link.update(|link| {
             link.connected = live;
-            link.refused = !live;
+            link.refused = !live && verdict != Verdict::HubRecovering;
             link.verdict = Some(verdict);
             link.explain = explain;
             if live {

@@ -87,7 +87,9 @@ async fn serve_grpc(
     site: Arc<dyn Site>,
     stopped: watch::Receiver<bool>,
 ) {
-    let mut routes = grpc::health_and_reflection();
+    let (_never, recovering) = watch::channel(false);
+    let serving = serve::serving(stopped.clone(), recovering);
+    let mut routes = grpc::health_and_reflection(serving);
     routes.add_service(grpc::catalog_service(site));
     let incoming = listen::incoming(listener, app.server_tls.clone());
     let served = listen::server()

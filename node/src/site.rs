@@ -63,6 +63,7 @@ impl Site for App {
                 url: self.config.hub.url.clone(),
                 state,
                 verdict: link.verdict.map(|verdict| verdict.name().to_owned()),
+                incarnation: self.store.city().hub_incarnation().max(link.hub_incarnation),
                 explain: (!link.explain.is_empty()).then(|| link.explain.clone()),
                 acked_seq: link.acked.seq,
                 acked_hash: link.acked.hash,
@@ -73,6 +74,7 @@ impl Site for App {
                 lost_receipts: link.lost,
             }),
             city: self.replica(),
+            recovery: None,
             backup: self.backups.status(),
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod append;
 pub mod backlog;
+pub mod recover;
 pub mod replicate;
 pub mod search;
 

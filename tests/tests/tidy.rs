@@ -52,7 +52,7 @@ const DECISION_LINES: usize = 60;
 /// Lines of the README.
 const README_LINES: usize = 300;
 /// Files at the edges of gRPC, where generated messages become our types.
-const EDGES: [&str; 12] = [
+const EDGES: [&str; 13] = [
     "grpc.rs",
     "enrol.rs",
     "receive.rs",
@@ -63,6 +63,7 @@ const EDGES: [&str; 12] = [
     "sync.rs",
     "recover.rs",
     "recover_hub.rs",
+    "return_feed.rs",
     "follow.rs",
     "rejoin.rs",
 ];

@@ -161,6 +161,12 @@ fn status(status: &Status, output: Output) {
             seen.unwrap_or_else(|| "—".to_owned()),
             hub.quarantined
         ));
+        if hub.incarnation > 1 {
+            output.line(&format!(
+                "中心已重建（第 {0} 代）/ hub was rebuilt, incarnation {0}",
+                hub.incarnation
+            ));
+        }
         // What the last handshake said is old once all is well.
         if let Some(explain) = hub.explain.as_ref().filter(|_| hub.state != State::InSync) {
             output.line(explain);

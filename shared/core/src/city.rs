@@ -188,7 +188,7 @@ pub struct City {
     pub rejoins: Vec<FeedRejoin>,
     /// Rules of the city.
     pub policy: Policy,
-    /// How often the hub was rebuilt from its nodes.
+    /// What the last rebuild of the hub said; see [`City::hub_incarnation`].
     pub incarnation: u32,
     /// Ops of districts that the hub has answered.
     pub attended: BTreeSet<Cause>,
@@ -301,6 +301,19 @@ impl City {
             return Err(Refusal::NoChange(format!("{} {}", redaction.feed, redaction.seq)));
         }
         Ok(vec![change(OpType::Redact, redaction.feed.as_bytes(), redaction)])
+    }
+
+    /// The hub's incarnation: 1 until it is rebuilt from its nodes, and one more each time.
+    pub fn hub_incarnation(&self) -> u32 {
+        self.incarnation.max(1)
+    }
+
+    /// The op that begins the next incarnation of a hub that lost its disk or was restored. `reason` is `wiped` or
+    /// `restored`.
+    pub fn hub_rejoin(&self, reason: &str, recovered_from: String) -> Change {
+        let incarnation = self.hub_incarnation() + 1;
+        let rejoin = HubRejoin { incarnation, reason: reason.to_owned(), recovered_from };
+        change(OpType::HubRejoin, &[], &rejoin)
     }
 
     /// What folding a feed needs to know of the city.

@@ -28,6 +28,9 @@ pub const ARCHIVED_OPS_MAX: u64 = 1_000_000;
 pub const ARCHIVED_TAILS_MAX: usize = 64;
 /// Receipts a node keeps as evidence.
 pub const RECEIPTS_MAX: usize = 1024;
+/// A hub that recovers waits so long for news of its own feed before it goes on by itself, milliseconds: a node may
+/// come that mirrors more of it than all that came before.
+pub const RECOVERY_QUIET_MS: i64 = 5_000;
 /// Withdrawals that may go before their turn in one message.
 pub const URGENT_OPS_MAX: usize = 64;
 /// Outcomes in one acknowledgement.

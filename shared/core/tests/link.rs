@@ -87,6 +87,7 @@ fn sender(local: Head, credit: Credit) -> Sender {
         hub_incarnation: 1,
         explain: String::new(),
         retry_after_ms: 0,
+        hub_head: Head::EMPTY,
     }));
     sender
 }

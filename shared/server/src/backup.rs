@@ -12,13 +12,14 @@ use std::{
     sync::Arc,
 };
 
+use liandong_core::id::FeedId;
 use liandong_store::backup::{self, About, BackupError, Checked, Contents, Scope, Unpacked};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     admin::Progress,
     clock,
-    identity::{Anchor, Authority},
+    identity::{Anchor, Authority, IdentityError},
     keys,
     output::{Exit, Explain, Failure},
     site::{Role, Site},
@@ -220,19 +221,21 @@ fn check(unpacked: &Unpacked, progress: &Progress) -> Result<Checked, Failure> {
     Ok(checked)
 }
 
+/// The feed whose keys are in a directory, when all of them can be used.
+fn open_keys(dir: &Path, role: Role) -> Result<FeedId, IdentityError> {
+    let (identity, _author) = keys::open(&dir.join("keys"))?;
+    match role {
+        Role::Hub => drop(Authority::open(&dir.join("ca"))?),
+        Role::Node => drop(Anchor::read(dir)?),
+    }
+    Ok(identity.feed)
+}
+
 /// Why the keys in a backup cannot be used.
 fn key_fault(unpacked: &Unpacked) -> Option<String> {
-    let (dir, about) = (unpacked.dir(), &unpacked.about);
-    let opened = || {
-        let (identity, _author) = keys::open(&dir.join("keys"))?;
-        if about.role == Role::Hub.name() {
-            Authority::open(&dir.join("ca"))?;
-        } else {
-            Anchor::read(dir)?;
-        }
-        Ok::<_, crate::identity::IdentityError>(identity.feed)
-    };
-    match opened() {
+    let about = &unpacked.about;
+    let role = if about.role == Role::Hub.name() { Role::Hub } else { Role::Node };
+    match open_keys(unpacked.dir(), role) {
         Ok(feed) if feed == about.own_feed => None,
         Ok(feed) => Some(format!("the keys are of feed {feed}, not {}", about.own_feed)),
         Err(error) => Some(error.to_string()),
@@ -305,6 +308,40 @@ pub fn restore_keys(
     }
     prepare(&unpacked)?;
     unpacked.keep(into).map_err(|error| error.explain())
+}
+
+/// Copies keys and configuration from a folder that was kept apart.
+///
+/// # Errors
+/// `into` holds anything; there are no usable keys.
+pub fn copy_keys(
+    from: &Path,
+    into: &Path,
+    role: Role,
+    prepare: impl FnOnce(&Path) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    occupied(into)?;
+    if let Err(error) = open_keys(from, role) {
+        let zh = format!("{} 中没有可用的密钥：{error}", from.display());
+        return Err(Failure::new("no_keys", Exit::Validation, zh, error.to_string()));
+    }
+    let copied = || {
+        for place in SECRET.iter().chain(&SETTINGS).map(|place| from.join(place)) {
+            let files = if place.is_dir() { files_of(&place)? } else { vec![place] };
+            for file in files.into_iter().filter(|file| file.is_file()) {
+                let to = into.join(file.strip_prefix(from).unwrap_or(&file));
+                std::fs::create_dir_all(folder_of(&to))?;
+                crate::config::write_private(&to, &std::fs::read(&file)?)?;
+            }
+        }
+        Ok(())
+    };
+    copied().map_err(|source| BackupError::Io { path: into.to_owned(), source }.explain())?;
+    prepare(into)
+}
+
+fn files_of(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
 }
 
 fn unpack_for(

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use futures::FutureExt as _;
 use liandong_core::{error::Code, fold, limit};
 use liandong_proto::{
     FILE_DESCRIPTOR_SET,
@@ -14,6 +13,7 @@ use liandong_proto::{
         catalog_server::{Catalog, CatalogServer},
     },
 };
+use tokio::sync::watch;
 use tonic::{
     Request, Response, Status,
     server::NamedService as _,
@@ -48,13 +48,22 @@ pub fn catalog_service(site: Arc<dyn Site>) -> CatalogServer<impl Catalog> {
         .max_encoding_message_size(limit::MESSAGE_BYTES_MAX)
 }
 
-/// `grpc.health.v1`, which says that everything serves, and reflection (v1 and v1alpha, because
-/// clients of both are about). Add the other services to it.
-pub fn health_and_reflection() -> RoutesBuilder {
+/// `grpc.health.v1`, which follows `serving`, and reflection (v1 and v1alpha, because clients of both are about). Add
+/// the other services to it.
+pub fn health_and_reflection(mut serving: watch::Receiver<bool>) -> RoutesBuilder {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let name = CatalogServer::<CatalogService>::NAME;
-    // Nobody else holds the fresh reporter, so setting it never waits.
-    let _set = reporter.set_service_status(name, ServingStatus::Serving).now_or_never();
+    tokio::spawn(async move {
+        loop {
+            let serves = *serving.borrow_and_update();
+            let status = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+            for name in ["", CatalogServer::<CatalogService>::NAME] {
+                reporter.set_service_status(name, status).await;
+            }
+            if serving.changed().await.is_err() {
+                return;
+            }
+        }
+    });
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)

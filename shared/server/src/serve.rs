@@ -32,6 +32,27 @@ pub async fn stopping(mut stopped: watch::Receiver<bool>) {
     let _stop = stopped.wait_for(|stop| *stop).await;
 }
 
+/// Whether a process serves: neither asked to stop nor recovering.
+pub fn serving(
+    mut stopped: watch::Receiver<bool>,
+    mut recovering: watch::Receiver<bool>,
+) -> watch::Receiver<bool> {
+    let serves = |stopped: bool, recovering: bool| !stopped && !recovering;
+    let (told, serving) = watch::channel(serves(*stopped.borrow(), *recovering.borrow()));
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                Ok(()) = recovering.changed() => {}
+                changed = stopped.changed() => if changed.is_err() {
+                    return;
+                },
+            }
+            told.send_replace(serves(*stopped.borrow(), *recovering.borrow()));
+        }
+    });
+    serving
+}
+
 /// Serves pages and APIs until the process is asked to stop.
 pub async fn http(listener: TcpListener, site: Arc<dyn Site>, stopped: watch::Receiver<bool>) {
     let router = read::router(site, telemetry::metrics_handle());

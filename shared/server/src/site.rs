@@ -175,6 +175,9 @@ pub struct Status {
     /// At a node: its replica of the city.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub city: Option<CityStatus>,
+    /// At a hub that takes its own feed back from the nodes: how far it is, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<String>,
     /// Backups; absent where there were none and none are asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupStatus>,
@@ -260,6 +263,9 @@ pub struct HubStatus {
     pub state: State,
     /// Last verdict of a handshake.
     pub verdict: Option<String>,
+    /// The hub's incarnation: more than 1 when it was rebuilt from its nodes.
+    #[serde(default)]
+    pub incarnation: u32,
     /// What the hub said, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explain: Option<String>,

@@ -6,7 +6,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use liandong_server::output::{Exit, Failure, Output};
-use liandong_tests::bench::{append, backlog, replicate, search};
+use liandong_tests::bench::{append, backlog, recover, replicate, search};
 
 /// 联动基准测试 / Benchmarks of Liandong.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum What {
     Replicate(replicate::Size),
     /// 长期离线的区带着大量修改回来 / A district comes back with very many edits
     Backlog(backlog::Size),
+    /// 中心目录被删后由各区节点重建 / The hub's directory is deleted and rebuilt from the nodes
+    Recover(recover::Size),
     /// 检索延迟 / Latency of searches
     Search(search::Size),
     /// 日志追加 / Durable appends
@@ -47,6 +49,7 @@ fn run(args: Args) -> ExitCode {
     let result = match args.what {
         What::Replicate(size) => replicate::run(&size),
         What::Backlog(size) => backlog::run(&size),
+        What::Recover(size) => recover::run(&size),
         What::Search(size) => search::run(&size),
         What::Append(size) => append::run(&size),
     };

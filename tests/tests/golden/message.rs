@@ -80,7 +80,14 @@ fn welcome() -> pb::Welcome {
         hub_incarnation: 2,
         explain: "请续传 / go on".to_owned(),
         retry_after_ms: 1_000,
+        hub_feed_head: None,
     }
+}
+
+/// Said with one verdict only, and later than the rest.
+fn recovering() -> pb::Welcome {
+    let verdict = pb::Verdict::HubRecovering.into();
+    pb::Welcome { verdict, hub_feed_head: Some(cursor()), ..welcome() }
 }
 
 fn ack() -> pb::Ack {
@@ -184,6 +191,7 @@ fn push_rows() -> Vec<Row> {
         row("Hello", hello()),
         row("AncestorProbe", probe()),
         row("Welcome", welcome()),
+        row("Welcome.recovering", recovering()),
         row("Credit", credit()),
         row("OpBatch", batch()),
         row("PushUp.hello", up(push_up::M::Hello(hello()))),

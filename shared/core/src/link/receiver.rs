@@ -169,6 +169,7 @@ impl Receiver {
             hub_incarnation: admission.hub_incarnation,
             explain: explain.clone(),
             retry_after_ms: 0,
+            hub_head: Head::EMPTY,
         })));
         if matches!(verdict, Verdict::InSync | Verdict::Extend) {
             self.phase = Phase::Live;
@@ -358,8 +359,25 @@ impl Receiver {
 
     /// Refuses the feed at the handshake: its district may not push now.
     pub fn fence(&mut self, mirror: Head, explain: String, now_ms: i64) {
+        self.turn_away(Verdict::Fenced, mirror, Head::EMPTY, explain, now_ms);
+    }
+
+    /// Puts the node off: the hub has lost ops of its own feed and wants back what the node mirrors of it beyond
+    /// `hub_head`.
+    pub fn recovering(&mut self, mirror: Head, hub_head: Head, explain: String, now_ms: i64) {
+        self.turn_away(Verdict::HubRecovering, mirror, hub_head, explain, now_ms);
+    }
+
+    fn turn_away(
+        &mut self,
+        verdict: Verdict,
+        mirror: Head,
+        hub_head: Head,
+        explain: String,
+        now_ms: i64,
+    ) {
         self.effects.push(ReceiverEffect::Send(Down::Welcome(Welcome {
-            verdict: Verdict::Fenced,
+            verdict,
             mirror,
             credit: Credit { ops: 0, bytes: 0 },
             hub_time_ms: now_ms,
@@ -367,6 +385,7 @@ impl Receiver {
             hub_incarnation: 0,
             explain,
             retry_after_ms: limit::BUSY_RETRY_MS,
+            hub_head,
         })));
         self.close();
     }

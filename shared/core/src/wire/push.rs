@@ -102,6 +102,8 @@ pub struct Welcome {
     pub explain: String,
     /// Come back no sooner than this, milliseconds; 0 when it does not matter.
     pub retry_after_ms: u32,
+    /// With [`Verdict::HubRecovering`]: what the node mirrors of the hub's feed beyond this is wanted back.
+    pub hub_head: Head,
 }
 
 /// What became of an op at the hub.
@@ -365,6 +367,8 @@ impl Down {
                 hub_incarnation: welcome.hub_incarnation,
                 explain: explain(&welcome.explain),
                 retry_after_ms: welcome.retry_after_ms,
+                hub_feed_head: (welcome.verdict == Verdict::HubRecovering)
+                    .then(|| cursor(FeedId::new([0; 16]), welcome.hub_head)),
                 ..pb::Welcome::default()
             }),
             Self::Ack { receipt, credit, outcomes } => M::Ack(pb::Ack {
@@ -401,6 +405,10 @@ impl TryFrom<pb::PushDown> for Down {
             M::Welcome(welcome) => {
                 let verdict = VERDICTS.iter().find(|(_, wire)| *wire == welcome.verdict());
                 let (_, mirror) = read_cursor(welcome.mirror_head.as_ref())?;
+                let hub_head = match &welcome.hub_feed_head {
+                    Some(head) => read_cursor(Some(head))?.1,
+                    None => Head::EMPTY,
+                };
                 Ok(Self::Welcome(Welcome {
                     verdict: verdict.ok_or_else(|| fault("an unknown verdict"))?.0,
                     mirror,
@@ -410,6 +418,7 @@ impl TryFrom<pb::PushDown> for Down {
                     hub_incarnation: welcome.hub_incarnation,
                     explain: explain(&welcome.explain),
                     retry_after_ms: welcome.retry_after_ms,
+                    hub_head,
                 }))
             }
             M::Ack(ack) => Ok(Self::Ack {

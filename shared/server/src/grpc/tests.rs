@@ -17,11 +17,15 @@ use super::*;
 use crate::read::tests::{City, OPEN, RESTRICTED, WITHDRAWN, id};
 
 async fn connect() -> (Arc<City>, Channel) {
+    connect_to(watch::channel(true).1).await
+}
+
+async fn connect_to(serving: watch::Receiver<bool>) -> (Arc<City>, Channel) {
     let city = City::new().await;
     let site = Arc::<City>::clone(&city);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut routes = health_and_reflection();
+    let mut routes = health_and_reflection(serving);
     routes.add_service(catalog_service(site));
     let server = Server::builder().add_routes(routes.routes());
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -99,11 +103,18 @@ async fn lists_and_searches_hold_public_records_only() {
 
 #[tokio::test]
 async fn health_and_both_reflections_answer() {
-    let (_city, channel) = connect().await;
-    for service in ["", "liandong.catalog.v1.Catalog"] {
-        let asked = HealthCheckRequest { service: service.to_owned() };
-        let answer = HealthClient::new(channel.clone()).check(asked).await.unwrap().into_inner();
-        assert_eq!(answer.status(), Health::Serving, "{service}");
+    let (serving, served) = watch::channel(true);
+    let (_city, channel) = connect_to(served).await;
+    for (serves, status) in
+        [(true, Health::Serving), (false, Health::NotServing), (true, Health::Serving)]
+    {
+        serving.send_replace(serves);
+        for service in ["", "liandong.catalog.v1.Catalog"] {
+            let asked = HealthCheckRequest { service: service.to_owned() };
+            let mut told =
+                HealthClient::new(channel.clone()).watch(asked).await.unwrap().into_inner();
+            while told.message().await.unwrap().unwrap().status() != status {}
+        }
     }
 
     let list = v1::server_reflection_request::MessageRequest::ListServices(String::new());

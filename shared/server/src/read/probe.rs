@@ -146,6 +146,7 @@ fn set_gauges(snapshot: &Snapshot<'_>) {
         set_time("liandong_hub_certificate_expires_seconds", "", hub.certificate_expires);
         set_state("liandong_hub_state", "", hub.state);
     }
+    gauge!("liandong_recovering").set(f64::from(u8::from(status.recovery.is_some())));
     if let Some(backup) = &status.backup {
         let verified = backup.verified.as_ref();
         set_time("liandong_backup_verified_seconds", "", verified.map(|backup| backup.at_ms));

@@ -263,6 +263,7 @@ impl Site for City {
             }]),
             hub: None,
             city: None,
+            recovery: None,
             backup: None,
         }
     }
