@@ -26,6 +26,7 @@ use crate::{
     district,
     gate::HeldCommand,
     key,
+    operator::OperatorCommand,
     policy::PolicyCommand,
     transfer,
 };
@@ -90,6 +91,8 @@ pub enum Command {
     Archive(ArchiveCommand),
     /// Curation and conflicts.
     Desk(Desk),
+    /// Operators of the desk.
+    Operator(OperatorCommand),
 }
 
 /// Answer of [`Command::DistrictAdd`].
@@ -190,6 +193,7 @@ impl App {
             Command::Held(held) => self.held(held).await,
             Command::Policy(policy) => self.policy(policy).await,
             Command::Desk(command) => self.desk(command, ACTOR).await,
+            Command::Operator(command) => self.operators(command, ACTOR).await,
             Command::Backup { to, scope } => {
                 answer(&backup::take(&self, &to, scope, &progress).await?)
             }
