@@ -1,7 +1,7 @@
 //! Operators of the desk: their certificates and who may call.
 
 use liandong_core::{
-    city::{OperatorBind, OperatorRevoke},
+    city::{OperatorBind, OperatorRevoke, operator_name},
     id::Hash,
 };
 use liandong_server::{
@@ -79,6 +79,7 @@ impl App {
     }
 
     async fn add_operator(&self, name: String, actor: &str) -> Result<OperatorAdded, AppError> {
+        operator_name(&name)?;
         let ttl = self.config.certificates.ttl_secs;
         let mut made = None;
         self.decide(actor, |city| {

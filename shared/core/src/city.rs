@@ -34,7 +34,7 @@ pub use curation::{
 pub use finding::{Claimants, Found, Rejected, Topic};
 pub use gate::{Gate, GateKind, GateRelease, Gates, Inspector, Thresholds};
 pub use letter::{Dispute, LetterRefusal, cause_of};
-pub use operator::{OperatorBind, OperatorRevoke, Operators, is_operator_name};
+pub use operator::{OperatorBind, OperatorRevoke, Operators, operator_name};
 pub use rejoin::{FeedRejoin, Forked, forked_id};
 pub use row::{CityRow, CityStatus, Scope, row};
 pub use transfer::{Accept, Accepted, LATE_EDIT, Offer, Offered, Seal};

@@ -63,12 +63,19 @@ impl Operators {
     }
 }
 
-/// Whether a name can stand in a certificate and in the records of what was done.
-pub fn is_operator_name(name: &str) -> bool {
-    let fits = (1..=NAME_CHARS_MAX).contains(&name.len());
-    fits && name
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+/// Checks that a name can stand in a certificate and in the records of what was done.
+///
+/// # Errors
+/// `Bad` when it has other signs than small letters, digits and hyphens.
+pub fn operator_name(name: &str) -> Result<(), Refusal> {
+    let sign = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=NAME_CHARS_MAX).contains(&name.len()) && name.bytes().all(sign) {
+        return Ok(());
+    }
+    Err(Refusal::Bad {
+        zh: "操作员名称须为 1 至 32 位小写字母、数字或连字符".to_owned(),
+        en: "a name has 1 to 32 small letters, digits or hyphens".to_owned(),
+    })
 }
 
 // Who operates the hub is nothing to the districts.
@@ -80,14 +87,9 @@ impl City {
     /// The op that lets a certificate act for an operator.
     ///
     /// # Errors
-    /// `Bad` when the name has other signs than small letters, digits and hyphens.
+    /// Those of [`operator_name`].
     pub fn bind_operator(&self, bind: &OperatorBind) -> Result<Vec<Change>, Refusal> {
-        if !is_operator_name(&bind.name) {
-            return Err(Refusal::Bad {
-                zh: "操作员名称须为 1 至 32 位小写字母、数字或连字符".to_owned(),
-                en: "a name has 1 to 32 small letters, digits or hyphens".to_owned(),
-            });
-        }
+        operator_name(&bind.name)?;
         Ok(of_hub(change(OpType::OperatorBind, bind.name.as_bytes(), bind)))
     }
 
