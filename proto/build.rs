@@ -4,7 +4,11 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: [&str; 2] = ["liandong/sync/v1/sync.proto", "liandong/catalog/v1/catalog.proto"];
+const FILES: [&str; 3] = [
+    "liandong/sync/v1/sync.proto",
+    "liandong/catalog/v1/catalog.proto",
+    "liandong/desk/v1/desk.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -50,7 +50,7 @@ const ANSWERS: [(OpType, Answer); 10] = [
 /// Attends to the city until it is aborted.
 pub(crate) async fn attend(app: Arc<App>) {
     let mut moved = app.store.watch();
-    let mut watch = Watch::new(app.own.feed());
+    let mut watch = Watch::new(app.own.feed(), &app.config.hub.city);
     loop {
         moved.borrow_and_update();
         if let Err(error) = answer_letters(&app).await {
@@ -65,7 +65,7 @@ pub(crate) async fn attend(app: Arc<App>) {
             }
             Err(error) => {
                 tracing::error!(%error, "conflicts cannot be looked for; the search begins again");
-                watch = Watch::new(app.own.feed());
+                watch = Watch::new(app.own.feed(), &app.config.hub.city);
                 if moved.changed().await.is_err() {
                     return;
                 }
@@ -130,7 +130,7 @@ async fn round(app: &Arc<App>, mut watch: Watch) -> Result<(Watch, bool), AppErr
     let (mut watch, unsettled) = match looked.await {
         Ok(looked) => looked?,
         // The runtime is ending.
-        Err(_gone) => return Ok((Watch::new(app.own.feed()), false)),
+        Err(_gone) => return Ok((Watch::new(app.own.feed(), &app.config.hub.city), false)),
     };
     if !unsettled.is_empty() {
         let mut settled = Vec::new();

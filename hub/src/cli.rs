@@ -102,6 +102,9 @@ enum Sub {
         #[arg(long)]
         legal_basis: String,
     },
+    /// 冲突台的操作员证书 / Certificates of operators, for programs
+    #[command(subcommand)]
+    Operator(crate::operator::OperatorCommand),
     /// 运行状态 / State of the hub and of every district
     Status,
     /// 核对日志链、签名、视图与索引 / Check chain, signatures, view and index against the journal
@@ -216,6 +219,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Sub::Policy(policy) => Command::Policy(policy),
         Sub::Desk(sub) => Command::Desk(sub.command()?),
         Sub::Recover(recover) => Command::Recover(recover),
+        Sub::Operator(command) => Command::Operator(command),
         Sub::Backup(args) => {
             let scope = args.scope();
             Command::Backup { to: absolute(&args.to), scope }
@@ -325,6 +329,7 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
         Command::Archive(_) => archive::print(answer, output)?,
         Command::Desk(command) => desk::show(command, answer, output)?,
         Command::Recover(recover) => recovery::show(recover, answer, output)?,
+        Command::Operator(command) => crate::operator::show(command, answer, output)?,
         Command::Backup { .. } => {
             return Ok(liandong_server::backup::show_taken(&command::read(answer)?, output));
         }

@@ -26,6 +26,7 @@ use crate::{
     district,
     gate::HeldCommand,
     key,
+    operator::OperatorCommand,
     policy::PolicyCommand,
     recovery::RecoverCommand,
     transfer,
@@ -93,6 +94,8 @@ pub enum Command {
     Archive(ArchiveCommand),
     /// Curation and conflicts.
     Desk(Desk),
+    /// Operators of the desk.
+    Operator(OperatorCommand),
 }
 
 /// Answer of [`Command::DistrictAdd`].
@@ -194,6 +197,7 @@ impl App {
             Command::Policy(policy) => self.policy(policy).await,
             Command::Desk(command) => self.desk(command, ACTOR).await,
             Command::Recover(recover) => self.recover(recover).await,
+            Command::Operator(command) => self.operators(command, ACTOR).await,
             Command::Backup { to, scope } => {
                 answer(&backup::take(&self, &to, scope, &progress).await?)
             }

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use liandong_proto::desk::desk_server::DeskServer;
 use liandong_proto::sync::{enrolment_server::EnrolmentServer, feed_sync_server::FeedSyncServer};
 use liandong_server::{
     admin, backup, command, grpc, listen,
@@ -17,6 +18,7 @@ use crate::{
     app::{App, Listening},
     attend,
     command::Command,
+    desk_grpc::DeskService,
     enrol::Enrol,
     gate, recovery,
     sync::Sync,
@@ -114,6 +116,8 @@ async fn serve_grpc(
     let serving = serve::serving(stopped.clone(), app.recovery.watch());
     let mut routes = grpc::health_and_reflection(serving);
     routes.add_service(sync).add_service(enrol).add_service(grpc::catalog_service(site));
+    let desk = DeskService { app: Arc::clone(&app) };
+    routes.add_service(DeskServer::new(desk).max_decoding_message_size(bytes));
     let incoming = listen::incoming(listener, app.tls.clone());
     let served = listen::server()
         .add_routes(routes.routes())

@@ -24,5 +24,10 @@ pub mod catalog {
     include!(concat!(env!("OUT_DIR"), "/liandong.catalog.v1.rs"));
 }
 
+/// The curators' desk for programs.
+pub mod desk {
+    include!(concat!(env!("OUT_DIR"), "/liandong.desk.v1.rs"));
+}
+
 /// Encoded file descriptors of everything above, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/liandong.bin"));

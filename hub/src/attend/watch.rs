@@ -7,7 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use liandong_core::{
-    city::{Cause, City, Claimants, CodeGrants, Found, Rejected, Topic, Version, grant},
+    city::{
+        Cause, City, Claimants, CodeGrants, Conflict, ConflictKind, Found, Rejected, Topic,
+        Version, grant,
+    },
+    duplicate::{Candidate, Detector, Fingerprint, Places},
     fold::{Outcome, RecordState, Status, is_about_records},
     id::{FeedId, Hash, RecordId},
     limit,
@@ -63,7 +67,11 @@ struct Place {
 #[derive(Debug)]
 pub(super) struct Watch {
     hub: FeedId,
+    /// Names of the territories that records may speak of: the districts', the city's.
+    names: BTreeSet<String>,
+    territories: Places,
     places: BTreeMap<FeedId, Place>,
+    duplicates: Detector,
     codes: Claims,
     items: Claims,
     /// By record, the first op after its current one that did not take effect.
@@ -75,10 +83,18 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(hub: FeedId) -> Self {
+    /// Begins to watch a city of this name.
+    pub(super) fn new(hub: FeedId, city: &str) -> Self {
+        Self::among(hub, BTreeSet::from([city.to_owned()]))
+    }
+
+    fn among(hub: FeedId, names: BTreeSet<String>) -> Self {
         Self {
             hub,
+            territories: Places::new(names.iter().map(String::as_str)),
+            names,
             places: BTreeMap::new(),
+            duplicates: Detector::default(),
             codes: Claims::default(),
             items: Claims::default(),
             rejected: BTreeMap::new(),
@@ -94,6 +110,13 @@ impl Watch {
 
     /// Reads what is new in all feeds.
     pub(super) fn follow(&mut self, store: &Store, city: &City) -> Result<(), StoreError> {
+        let districts = city.directory.districts.values().map(|district| &district.name);
+        let new: Vec<_> = districts.filter(|name| !self.names.contains(*name)).cloned().collect();
+        if !new.is_empty() {
+            // What a title is about depends on the names that are known.
+            let names = self.names.iter().cloned().chain(new).collect();
+            *self = Self::among(self.hub, names);
+        }
         let first = self.places.is_empty();
         for (feed, progress) in store.progress() {
             if feed == self.hub {
@@ -146,7 +169,7 @@ impl Watch {
             for op in &ops {
                 match outcomes.get(&op.seq) {
                     Some(outcome) => self.reject(store, city, op, outcome)?,
-                    None if is_about_records(&op.kind) => self.take(store, op)?,
+                    None if is_about_records(&op.kind) => self.take(store, city, op)?,
                     None => {}
                 }
             }
@@ -155,12 +178,21 @@ impl Watch {
     }
 
     /// An op that took effect; only the current one of a record tells what the record claims.
-    fn take(&mut self, store: &Store, op: &Op) -> Result<(), StoreError> {
+    fn take(&mut self, store: &Store, city: &City, op: &Op) -> Result<(), StoreError> {
         let Ok(id) = RecordId::try_from(op.subject.as_ref()) else { return Ok(()) };
         let state = store.state(id)?.filter(|state| (state.feed, state.seq) == (op.feed, op.seq));
         let Some(state) = state else { return Ok(()) };
         let live = state.status == Status::Live;
         let record = live.then(|| Record::from_bytes(&op.signed.payload).ok()).flatten();
+        match &record {
+            Some(record) => {
+                let district = city.directory.district_of(city.owner(id));
+                let district = district.map_or("", |district| district.name.as_str());
+                let fingerprint = Fingerprint::new(record, district, &self.territories);
+                self.duplicates.upsert(id, fingerprint);
+            }
+            None => self.duplicates.remove(id),
+        }
         let code = record.as_ref().and_then(|record| record.code.clone());
         let code = code.filter(|code| code.chars().count() <= limit::CODE_CHARS_MAX);
         let items = record.iter().flat_map(|record| &record.items);
@@ -290,8 +322,10 @@ impl Watch {
         let cause = self.topics.get(topic).copied().unwrap_or(of_hub);
         Ok(match topic {
             Topic::Record(id) => {
-                let rejected = self.rejected.get(id);
-                city.look_at_record(self.hub, *id, store.state(*id)?.as_ref(), rejected, cause)
+                let (state, rejected) = (store.state(*id)?, self.rejected.get(id));
+                let mut found = city.look_at_record(self.hub, *id, state.as_ref(), rejected, cause);
+                city.add_duplicates(&mut found, self.pairs(*id, store, city)?);
+                found
             }
             Topic::Code(code) => {
                 city.look_at_code(code, &self.codes.claimants(code, store)?, cause)
@@ -304,6 +338,37 @@ impl Watch {
                 city.look_at_ops(*feed, kind, rejected, cause)
             }
         })
+    }
+}
+
+impl Watch {
+    /// The duplicates of a record with the states of both sides. Of very many the strongest are told; one that the other
+    /// side tells still stands.
+    fn pairs(
+        &self,
+        id: RecordId,
+        store: &Store,
+        city: &City,
+    ) -> Result<Vec<(Candidate, [RecordState; 2])>, StoreError> {
+        let mut candidates = self.duplicates.candidates(id);
+        let subject = id.to_string();
+        let known = city.conflicts.about(&subject);
+        let known = known.filter(|conflict| conflict.opened.kind == ConflictKind::Duplicate);
+        for other in known.flat_map(Conflict::records).filter(|other| *other != id) {
+            let of_other = self.duplicates.candidates(other).into_iter();
+            candidates.extend(of_other.filter(|pair| pair.first == id || pair.second == id));
+        }
+        candidates.sort_by_key(|pair| (pair.first, pair.second));
+        candidates.dedup();
+        let mut pairs = Vec::new();
+        for pair in candidates {
+            let [one, other] = [pair.first, pair.second].map(|side| store.state(side));
+            let live = |state: &RecordState| state.status == Status::Live;
+            if let (Some(one), Some(other)) = (one?.filter(live), other?.filter(live)) {
+                pairs.push((pair, [one, other]));
+            }
+        }
+        Ok(pairs)
     }
 }
 

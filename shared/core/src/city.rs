@@ -12,6 +12,7 @@ mod curation;
 mod finding;
 mod gate;
 mod letter;
+mod operator;
 mod rejoin;
 mod row;
 mod transfer;
@@ -33,6 +34,7 @@ pub use curation::{
 pub use finding::{Claimants, Found, Rejected, Topic};
 pub use gate::{Gate, GateKind, GateRelease, Gates, Inspector, Thresholds};
 pub use letter::{Dispute, LetterRefusal, cause_of};
+pub use operator::{OperatorBind, OperatorRevoke, Operators, operator_name};
 pub use rejoin::{FeedRejoin, Forked, forked_id};
 pub use row::{CityRow, CityStatus, Scope, row};
 pub use transfer::{Accept, Accepted, LATE_EDIT, Offer, Offered, Seal};
@@ -180,6 +182,8 @@ pub struct City {
     pub codes: Codes,
     /// Conflicts, open and ended.
     pub conflicts: Conflicts,
+    /// People who may act at the hub's desk over gRPC.
+    pub operators: Operators,
     /// Mass changes that wait for a person.
     pub gates: Gates,
     /// Ops whose content is erased.
@@ -244,6 +248,7 @@ impl City {
                 let rejoin: HubRejoin = read(op)?;
                 self.incarnation = rejoin.incarnation;
             }
+            OpType::OperatorBind | OpType::OperatorRevoke => self.operators.apply(op)?,
             OpType::GateHold | OpType::GateRelease => self.gates.apply(op)?,
             OpType::OverlayPut
             | OpType::OverlayDrop

@@ -25,6 +25,9 @@ use crate::output::{Exit, Explain, Failure};
 /// What stands before the feed id in a certificate.
 const FEED_URI: &str = "urn:liandong:feed:";
 
+/// What stands before an operator's name in a certificate.
+const OPERATOR_URI: &str = "urn:liandong:operator:";
+
 /// Why an identity could not be made, read or issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -108,6 +111,8 @@ impl Explain for IdentityError {
 pub struct CertInfo {
     /// The feed it is bound to, hex. None for the hub's own and the authority's.
     pub feed: Option<String>,
+    /// The operator of the hub it is bound to.
+    pub operator: Option<String>,
     /// First moment it is valid, unix milliseconds.
     pub not_before_ms: i64,
     /// Last moment it is valid, unix milliseconds.
@@ -137,6 +142,11 @@ impl CertInfo {
         let fault = |why: &dyn ToString| IdentityError::Certificate(why.to_string());
         let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|why| fault(&why))?;
         let names = cert.subject_alternative_name().map_err(|why| fault(&why))?;
+        let operator =
+            names.iter().flat_map(|names| &names.value.general_names).find_map(|name| match name {
+                GeneralName::URI(uri) => uri.strip_prefix(OPERATOR_URI).map(str::to_owned),
+                _ => None,
+            });
         let mut feeds = names.iter().flat_map(|names| &names.value.general_names).filter_map(
             |name| match name {
                 GeneralName::URI(uri) => uri.strip_prefix(FEED_URI),
@@ -150,6 +160,7 @@ impl CertInfo {
         let validity = cert.validity();
         Ok(Self {
             feed,
+            operator,
             not_before_ms: validity.not_before.timestamp().saturating_mul(1000),
             not_after_ms: validity.not_after.timestamp().saturating_mul(1000),
             serial: hex::encode(cert.raw_serial()),

@@ -7,7 +7,9 @@
 mod api;
 mod asset;
 pub(crate) mod catalogue;
+mod conflicts;
 mod layer;
+mod mark;
 mod pages;
 pub(crate) mod params;
 mod probe;
@@ -59,6 +61,8 @@ pub fn router(site: Arc<dyn Site>, metrics: PrometheusHandle) -> Router {
         .route("/assets/{name}", get(asset::asset))
         .route("/api/v1/records", get(api::records).options(layer::preflight))
         .route("/api/v1/records/{id}", get(api::record).options(layer::preflight))
+        .route("/api/v1/conflicts", get(conflicts::conflicts).options(layer::preflight))
+        .route("/api/v1/conflicts/{id}", get(conflicts::conflict).options(layer::preflight))
         .route("/api/v1/search", get(api::search).options(layer::preflight))
         .route("/api/v1/status", get(api::status).options(layer::preflight))
         .route("/healthz", get(probe::healthz))

@@ -1,6 +1,14 @@
 //! The curators' desk and what districts see of it.
 
 use liandong_core::id::RecordId;
+use liandong_node::import::plan::Options;
+use liandong_proto::desk::{
+    ListConflictsRequest, ListHoldsRequest, PutHoldRequest, desk_client::DeskClient,
+};
+use liandong_server::{
+    identity::{Anchor, certificate_der},
+    tls::{self, ClientTls, Timeouts},
+};
 use liandong_tests::{City, Member, rows, wait_until};
 use serde_json::{Value, json};
 
@@ -36,6 +44,23 @@ async fn an_overlay_falls_back_when_the_district_edits_and_stands_again_when_con
     let set = ["overlay", "set", &id, "--title", "全市停车场泊位", "--theme", "道路交通"];
     let shown = hub.cli_json(&[&set[..], &["--notes", "合并各区"]].concat()).await;
     assert_eq!((&shown["stale"], &shown["overlay"]["theme"]), (&json!(false), &json!("道路交通")));
+    let (_, document) = hub.record(record).await;
+    let curated = &document["city"]["curated"];
+    assert_eq!(document["record"]["title"], "停车场泊位信息1");
+    assert_eq!(
+        [&curated["title"], &curated["notes"], &curated["origin"]],
+        ["全市停车场泊位", "合并各区", "市级编目 / curated by the city"]
+    );
+    let titled = wait_until("the curated title is found", async || {
+        let answer = hub.search("全市停车场").await;
+        if answer["total"] == 1 { Ok(answer) } else { Err(answer.to_string()) }
+    });
+    assert_eq!(titled.await["hits"][0]["title"], "全市停车场泊位");
+    assert_eq!(
+        node.record(record).await.1["city"],
+        Value::Null,
+        "the district's portal is its own"
+    );
     let again = hub.cli(&set).await.exits(4);
     assert!(again.stderr.contains("状态没有变化"), "{again:?}");
 
@@ -100,13 +125,20 @@ async fn a_hold_hides_a_record_in_the_city_and_leaves_the_districts_portal_alone
     assert!(settled[0]["reason"].as_str().unwrap().contains("隐藏已解除"), "{settled:?}");
 }
 
+/// Two entries that have nothing in common but their code.
+fn one_code() -> [rows::Row; 2] {
+    let (one, mut other) = (rows::Row::new(3), rows::Row::new(2));
+    other.code.clone_from(&one.code);
+    [one, other]
+}
+
 #[tokio::test]
 async fn two_districts_claim_one_code_and_the_city_decides() {
     let mut city = City::start(PROGRAM).await;
     let nodes = [city.join("310115", "浦东新区").await, city.join("310104", "徐汇区").await];
     let mut records = Vec::new();
-    for node in &nodes {
-        records.push(put(&city, node, &rows::Row::new(3), None).await);
+    for (node, row) in nodes.iter().zip(one_code()) {
+        records.push(put(&city, node, &row, None).await);
     }
     let found = conflicts(&city.hub, "C1", "open", 1).await.remove(0);
     assert_eq!(found["names"], json!(["307001/000003"]));
@@ -116,6 +148,16 @@ async fn two_districts_claim_one_code_and_the_city_decides() {
     sides.retain(|side| *side != winner);
     let [second] = sides.try_into().unwrap();
     let id = found["id"].as_str().unwrap().to_owned();
+    for record in &records {
+        let pending = city.hub.record(*record).await.1["city"]["code_pending"] == true;
+        assert_eq!(pending, record.to_string() != winner, "{record}");
+    }
+    let (_, page) = city.hub.get("/api/v1/conflicts?state=open").await;
+    assert_eq!((&page["total"], &page["restricted"]), (&json!(1), &json!(0)));
+    assert_eq!(page["conflicts"][0]["winner"], winner);
+    let (status, document) = city.hub.get(&format!("/api/v1/conflicts/{id}")).await;
+    assert_eq!((status, &document["number"]), (200, &json!("C1")));
+    assert_eq!(city.hub.get("/api/v1/conflicts/00ff").await.0, 404);
     let decide = |verdict: &str, record: &str| {
         let words = ["conflict", "decide", &id, "--verdict", verdict, "--reason", "历史编码"];
         let mut words = words.map(str::to_owned).to_vec();
@@ -227,8 +269,8 @@ async fn a_district_accepts_one_request_and_declines_another() {
 async fn a_decision_reaches_the_districts_inbox_and_its_objection_comes_back() {
     let city = City::start(PROGRAM).await;
     let nodes = [city.join("310115", "浦东新区").await, city.join("310104", "徐汇区").await];
-    for node in &nodes {
-        put(&city, node, &rows::Row::new(3), None).await;
+    for (node, row) in nodes.iter().zip(one_code()) {
+        put(&city, node, &row, None).await;
     }
     let found = conflicts(&city.hub, "C1", "open", 1).await.remove(0);
     let id = found["id"].as_str().unwrap().to_owned();
@@ -278,4 +320,102 @@ async fn who_edits_a_record_second_is_told_what_each_changed() {
         [&rows[0]["base"], &rows[0]["mine"], &rows[0]["theirs"]],
         ["停车场泊位信息1", "停车场（二）", "停车场（一）"]
     );
+}
+
+/// The folder of the real catalogues, if there is one.
+fn real() -> Option<std::path::PathBuf> {
+    let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/real");
+    let given = std::env::var_os("LIANDONG_REAL").map(std::path::PathBuf::from);
+    Some(given.unwrap_or(beside).join("zh-catalogs")).filter(|folder| folder.is_dir())
+}
+
+#[tokio::test]
+async fn duplicates_of_real_catalogues_come_to_the_desk_and_are_decided() {
+    let Some(real) = real() else { return };
+    let city = City::start(PROGRAM).await;
+    let table = [("640000", "宁夏回族自治区", "ningxia"), ("640100", "银川市", "yinchuan")];
+    for (code, name, file) in table {
+        let node = city.join(code, name).await;
+        let file = real.join(format!("ningxia_{file}.json"));
+        let report = node.import(&file, Options::default()).await.unwrap();
+        assert!(report.new > 500, "{report:?}");
+        city.level(&node).await;
+    }
+    let hub = &city.hub;
+    let listed = wait_until("duplicates come to the desk", async || {
+        let listed = hub.cli_json(&["conflict", "list", "--kind", "duplicate"]).await;
+        let listed = listed.as_array().cloned().unwrap_or_default();
+        if listed.len() >= 20 { Ok(listed) } else { Err(format!("{}", listed.len())) }
+    })
+    .await;
+    let across = |row: &&Value| row["districts"].as_array().unwrap().len() == 2;
+    let found = listed.iter().find(across).expect("a pair across the two");
+    let [one, other] = [0, 1].map(|side| found["records"][side]["id"].as_str().unwrap());
+    let mark = async |of: &str| hub.record(of.parse().unwrap()).await.1["city"].clone();
+    let related = async |of: &str, to: &str| {
+        let marks = mark(of).await["duplicates"].as_array().cloned().unwrap_or_default();
+        marks.iter().find(|mark| mark["id"] == *to).map(|mark| mark["relation"].clone())
+    };
+    assert_eq!(related(one, other).await, Some(json!("possible_duplicate")));
+    let shown = hub.cli_json(&["conflict", "show", found["id"].as_str().unwrap()]).await;
+    assert!(shown["evidence"]["score"].as_u64().unwrap() > 500, "{shown:#}");
+    assert_eq!(shown["versions"].as_array().unwrap().len(), 2);
+    let decide = ["conflict", "decide", found["id"].as_str().unwrap(), "--verdict", "copy-of"];
+    let sides = ["--record", one, "--of", other, "--reason", "同一批数据"];
+    let decided = hub.cli_json(&[&decide[..], &sides].concat()).await;
+    assert_eq!((&decided["state"], &decided["winner"]), (&json!("decided"), &json!(other)));
+    assert_eq!(related(one, other).await, Some(json!("copy_of")));
+    assert_eq!(related(other, one).await, Some(json!("has_copy")));
+    // Nobody's record is gone.
+    for id in [one, other] {
+        assert_eq!(hub.record(id.parse().unwrap()).await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn programs_use_the_desk_with_an_operators_certificate_only() {
+    let city = City::start(PROGRAM).await;
+    let node = city.join("310115", "浦东新区").await;
+    let record = put(&city, &node, &rows::Row::new(4), None).await.to_string();
+    let bad = city.hub.cli(&["operator", "add", "张三"]).await.exits(3);
+    assert!(bad.stderr.contains("小写字母"), "{bad:?}");
+    let added = city.hub.cli_json(&["operator", "add", "zhang-san"]).await;
+    let pem = added["pem"].as_str().unwrap();
+    let ca = Anchor::read(node.dir()).unwrap().unwrap().ca_der().unwrap();
+    let certificate = certificate_der(pem).unwrap();
+    let operator = ClientTls::mutual(&ca, &certificate, pem).unwrap();
+    let url = city.hub.grpc_url();
+    let desk = async |tls: &ClientTls| {
+        DeskClient::new(tls::connect(&url, tls, Timeouts::default()).await.unwrap())
+    };
+    let put_hold = PutHoldRequest {
+        record_id: record.clone(),
+        legal_basis: "个人信息保护法".into(),
+        reason: "含手机号码".into(),
+    };
+    let mut client = desk(&operator).await;
+    let held = client.put_hold(put_hold.clone()).await.unwrap().into_inner();
+    let held: Value = serde_json::from_slice(&held.documents[0].json).unwrap();
+    assert_eq!((&held["id"], &held["actor"]), (&json!(record), &json!("operator:zhang-san")));
+    let twice = client.put_hold(put_hold.clone()).await.unwrap_err();
+    assert_eq!(twice.code(), tonic::Code::FailedPrecondition, "{twice:?}");
+    let malformed = PutHoldRequest { record_id: "x".into(), ..put_hold.clone() };
+    let malformed = client.put_hold(malformed).await.unwrap_err();
+    assert_eq!(malformed.code(), tonic::Code::InvalidArgument, "{malformed:?}");
+    conflicts(&city.hub, "C5", "open", 1).await;
+    let listed = client.list_conflicts(ListConflictsRequest::default()).await.unwrap();
+    assert_eq!(listed.into_inner().documents.len(), 1);
+
+    // A node's certificate is none of an operator, and one that was revoked is good no more.
+    let path = node.dir().join("keys").join("tls.pem");
+    let of_node = std::fs::read_to_string(path).unwrap();
+    let of_node = ClientTls::mutual(&ca, &certificate_der(&of_node).unwrap(), &of_node).unwrap();
+    for tls in [of_node, ClientTls::anonymous(&ca).unwrap()] {
+        let refused = desk(&tls).await.list_holds(ListHoldsRequest {}).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unauthenticated, "{refused:?}");
+    }
+    let revoke = ["operator", "revoke", "zhang-san", "--reason", "离任"];
+    let _revoked = city.hub.cli(&revoke).await.exits(0);
+    let refused = client.list_holds(ListHoldsRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused:?}");
 }

@@ -12,6 +12,7 @@ use super::{
     Appeal, Cause, City, Conflict, ConflictKind, Decided, Decision, Opened, Overlaid, Version,
 };
 use crate::{
+    duplicate::{self, Candidate},
     fold::{RecordState, Status},
     id::{FeedId, Hash, RecordId},
     limit,
@@ -188,6 +189,27 @@ impl City {
             found.add(opened, has.visibility.min(state.visibility));
         }
         found
+    }
+
+    /// Adds the duplicates of a record (C2): pairs with the states of both.
+    ///
+    /// Source: 沪经信推〔2016〕238号 二(一)3, 一数一源.
+    pub fn add_duplicates(
+        &self,
+        found: &mut Found,
+        pairs: impl IntoIterator<Item = (Candidate, [RecordState; 2])>,
+    ) {
+        for (Candidate { first, second, evidence }, [one, other]) in pairs {
+            let subjects = vec![first.to_string(), second.to_string()];
+            let mut opened =
+                Opened::new(ConflictKind::Duplicate, subjects, duplicate::DETECTOR_VERSION);
+            opened.parties = self.parties([first, second]);
+            opened.versions = vec![version(first, &one), version(second, &other)];
+            opened.evidence = json!({
+                "score": evidence.score(), "weighed": evidence, "reason": evidence.to_string(),
+            });
+            found.add(opened, one.visibility.min(other.visibility));
+        }
     }
 
     /// What stands about ops of a feed that nobody can read, or that are about no record.

@@ -14,7 +14,9 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 
-use super::{CertInfo, FEED_URI, IdentityError, certificate_der, check_feed, fingerprint_hex};
+use super::{
+    CertInfo, FEED_URI, IdentityError, OPERATOR_URI, certificate_der, check_feed, fingerprint_hex,
+};
 use crate::config::write_private;
 
 const KEY_FILE: &str = "ca.key.pem";
@@ -123,6 +125,25 @@ impl Authority {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = self.leaf("Liandong hub", names, ttl_secs, now_ms)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let cert = params.signed_by(&key, &self.issuer)?;
+        Ok((cert.der().to_vec(), key.serialize_pem()))
+    }
+
+    /// A certificate for an operator of the hub, with a new key: `(certificate DER, key PEM)`.
+    ///
+    /// # Errors
+    /// `Make` when the name cannot stand in a certificate.
+    pub fn issue_operator(
+        &self,
+        name: &str,
+        ttl_secs: u64,
+        now_ms: i64,
+    ) -> Result<(Vec<u8>, String), IdentityError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut params = self.leaf(&format!("Liandong operator {name}"), &[], ttl_secs, now_ms)?;
+        let uri = format!("{OPERATOR_URI}{name}");
+        params.subject_alt_names.push(SanType::URI(uri.try_into()?));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let cert = params.signed_by(&key, &self.issuer)?;
         Ok((cert.der().to_vec(), key.serialize_pem()))
     }

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::{
     Reader,
     catalogue::{Found, ListQuery, SearchQuery, read_scope},
+    mark::Marks,
     params::Params,
 };
 use crate::{
@@ -36,7 +37,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-fn at(OriginalUri(uri): OriginalUri) -> impl FnOnce(Problem) -> ApiError {
+pub(super) fn at(OriginalUri(uri): OriginalUri) -> impl FnOnce(Problem) -> ApiError {
     move |problem| ApiError(problem.instance(uri.path()))
 }
 
@@ -69,6 +70,9 @@ pub(super) struct Document {
     record: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     withdrawn_reason: Option<String>,
+    /// What the city says of it.
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    city: Marks,
 }
 
 impl From<&Found> for Document {
@@ -85,6 +89,7 @@ impl From<&Found> for Document {
             changed_at: entry.changed_at_ms,
             record,
             withdrawn_reason: entry.withdrawn_reason.clone(),
+            city: found.marks.clone(),
         }
     }
 }
@@ -125,9 +130,10 @@ pub(super) async fn record(
     };
     let found = found.and_then(not_withdrawn).map_err(at(uri))?;
     // Weak, because the district's freshness in the document moves while the record stays.
-    let tag = format!("W/\"{}\"", found.entry.op_hash);
+    let version = found.version().to_string();
+    let tag = format!("W/\"{version}\"");
     let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
-    if known.into_iter().any(|tags| names(tags, &found.entry.op_hash.to_string())) {
+    if known.into_iter().any(|tags| names(tags, &version)) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
     Ok(([(header::ETAG, tag)], Json(Document::from(&found))).into_response())
@@ -182,6 +188,9 @@ struct Hit {
     changed_at: i64,
     op_hash: Hash,
     district: HitDistrict,
+    /// What the city says of it.
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    city: Marks,
 }
 
 impl Hit {
@@ -191,7 +200,7 @@ impl Hit {
         Some(Self {
             id: found.entry.id,
             score,
-            title: record.title.clone(),
+            title: found.title().to_owned(),
             provider: record.provider.name.clone(),
             summary: record.summary.clone(),
             open: record.open.kind.code(),
@@ -205,6 +214,7 @@ impl Hit {
                 as_of_ms: view.as_of_ms,
                 lag_records: view.lag_records,
             },
+            city: found.marks.clone(),
         })
     }
 }

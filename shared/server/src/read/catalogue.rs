@@ -12,18 +12,18 @@ use std::{
 use liandong_core::{
     error::Code,
     fold::Status,
-    id::{DistrictCode, FeedId, Head, RecordId},
+    id::{DistrictCode, FeedId, Hash, Head, RecordId},
     limit,
     record::{Record, Visibility},
 };
 use liandong_store::{Entry, Filter, Query, Store};
 use tokio::sync::Semaphore;
 
-use super::params::Params;
+use super::{mark::Marks, params::Params};
 use crate::{
     clock,
     problem::Problem,
-    site::{DistrictView, Site},
+    site::{DistrictView, Role, Site},
 };
 
 /// Questions that are worked on at the same time; more wait, and give up with their request.
@@ -93,9 +93,26 @@ pub(crate) struct Found {
     pub(crate) district: DistrictView,
     /// Name that the district had which wrote it, when it was written; none when it is the name of today.
     pub(crate) written_by: Option<String>,
+    /// What the city says of it; at a node nothing, which shows what its district wrote.
+    pub(crate) marks: Marks,
 }
 
 impl Found {
+    /// The title that is shown: a curator's, where there is one.
+    pub(crate) fn title(&self) -> &str {
+        let own = self.entry.record.as_ref().map_or("", |record| &record.title);
+        self.marks.curated.as_ref().map_or(own, |curated| &curated.title)
+    }
+
+    /// Changes whenever what is shown of the record does.
+    pub(crate) fn version(&self) -> Hash {
+        if self.marks.is_empty() {
+            return self.entry.op_hash;
+        }
+        let marks = serde_json::to_vec(&self.marks).unwrap_or_default();
+        Hash::of(&[self.entry.op_hash.as_bytes(), &marks])
+    }
+
     /// The record, unless it was withdrawn.
     pub(crate) fn live(&self) -> Option<&Record> {
         self.entry.record.as_ref().filter(|_| self.entry.status == Status::Live)
@@ -230,8 +247,19 @@ impl Snapshot<'_> {
     /// The record with its district, if anyone may see it.
     fn admit(&self, entry: Entry) -> Option<Found> {
         let district = self.districts.iter().find(|d| d.feed == Some(entry.authority))?;
-        let public = entry.visibility == Visibility::Public && !entry.hidden;
-        public.then(|| Found {
+        if entry.visibility != Visibility::Public || entry.hidden {
+            return None;
+        }
+        let marks = match self.site.role() {
+            Role::Hub => Marks::of(self.store(), &entry),
+            Role::Node => Ok(Marks::default()),
+        };
+        let marks = marks.unwrap_or_else(|problem| {
+            tracing::warn!(?problem, record = %entry.id, "shown without what the city says of it");
+            Marks::default()
+        });
+        Some(Found {
+            marks,
             written_by: self.written_by(&entry).filter(|name| *name != district.name),
             district: district.clone(),
             entry,

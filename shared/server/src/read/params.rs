@@ -7,7 +7,7 @@ use axum::{
     http::request::Parts,
 };
 use liandong_core::{
-    id::{DistrictCode, RecordId},
+    id::{DistrictCode, Hash, RecordId},
     limit,
     record::text,
 };
@@ -119,6 +119,20 @@ impl Params {
                 format!(
                     "{name} must be a record id (32 hexadecimal digits, -, ULID), not {shown:?}"
                 ),
+            );
+        }
+        parsed.ok()
+    }
+
+    pub(crate) fn hash(&mut self, name: &str) -> Option<Hash> {
+        let given = self.one(name)?;
+        let parsed = given.trim().parse();
+        if parsed.is_err() {
+            let shown = shown(&given);
+            self.fault(
+                name,
+                format!("{name} 应为 64 位十六进制，收到的是“{shown}”"),
+                format!("{name} must be 64 hexadecimal digits, not {shown:?}"),
             );
         }
         parsed.ok()

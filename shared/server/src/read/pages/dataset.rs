@@ -147,7 +147,7 @@ impl DatasetPage {
     pub(crate) fn of(frame: Frame, found: &Found, record: &Record, now_ms: i64) -> Self {
         let locale = &frame.locale;
         let open = record.open.kind;
-        let title = if record.title.is_empty() { "—" } else { &record.title };
+        let title = if found.title().is_empty() { "—" } else { found.title() };
         Self {
             title: title.to_owned(),
             provider: record.provider.name.clone(),
@@ -156,7 +156,11 @@ impl DatasetPage {
             freshness: freshness(&found.district, now_ms, locale),
             open: locale.t(open.label_zh(), open.label_en()),
             summary: record.summary.lines().map(str::to_owned).collect(),
-            before_items: kept(vec![basic(record, locale), sharing(record, locale)]),
+            before_items: kept(vec![
+                city(found, record, locale),
+                basic(record, locale),
+                sharing(record, locale),
+            ]),
             items: record.items.iter().map(|item| ItemRow::new(item, locale)).collect(),
             distributions: record.distributions.iter().map(|one| delivery(one, locale)).collect(),
             after_items: kept(vec![
@@ -172,6 +176,33 @@ impl DatasetPage {
 
 fn kept(sections: Vec<Section>) -> Vec<Section> {
     sections.into_iter().filter(|section| !section.rows.is_empty()).collect()
+}
+
+/// What the city says beside the district's words, with where it comes from.
+fn city(found: &Found, record: &Record, locale: &Locale) -> Section {
+    let marks = &found.marks;
+    let mut rows = Rows::new(locale);
+    if let Some(curated) = &marks.curated {
+        let stale = curated.stale.then(|| {
+            locale.t("区级内容已更新，待重新确认", "the district changed it since; to be confirmed")
+        });
+        rows.text("区级标题", "Title of the district", Some(&record.title))
+            .text("市级主题", "Theme in the city's list", curated.theme.as_ref())
+            .list("市级关键词", "Keywords of the city", &curated.keywords)
+            .text("年度重点", "Key theme", curated.key_theme.then(|| locale.t("是", "yes")))
+            .text("说明", "Notes", curated.notes.as_ref())
+            .text("状态", "State", stale);
+    }
+    let pending = locale
+        .t("待确认：同一代码已属另一条目录", "not confirmed: the code belongs to another record");
+    rows.text("资源代码", "Resource code", marks.code_pending.then_some(pending));
+    for other in &marks.duplicates {
+        let (zh, en) = other.relation.label();
+        let text = if other.title.is_empty() { "—".to_owned() } else { other.title.clone() };
+        let href = Some(locale.link(&format!("/dataset/{}", other.id)));
+        rows.values(zh, en, vec![Value { text, href }]);
+    }
+    rows.section("city", "市级编目", "Curated by the city")
 }
 
 fn basic(record: &Record, locale: &Locale) -> Section {

@@ -154,7 +154,7 @@ impl HomePage {
         let recent_row = |found: &Found| {
             Some(RecentRow {
                 href: locale.link(&format!("/dataset/{}", found.entry.id)),
-                title: found.live()?.title.clone(),
+                title: found.live().map(|_| found.title().to_owned())?,
                 district: found.district.name.clone(),
                 changed: Moment::new(found.entry.changed_at_ms, now_ms, &locale),
             })
@@ -203,7 +203,7 @@ pub(crate) struct HitView {
 impl HitView {
     fn new(found: &Found, record: &Record, query: &str, now_ms: i64, locale: &Locale) -> Self {
         let open = record.open.kind;
-        let title = if record.title.is_empty() { "—" } else { &record.title };
+        let title = if found.title().is_empty() { "—" } else { found.title() };
         Self {
             href: locale.link(&format!("/dataset/{}", found.entry.id)),
             title: snippet::marked(title, query),
