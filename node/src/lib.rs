@@ -26,3 +26,4 @@ mod renew;
 pub mod repair;
 mod serve;
 mod site;
+pub mod transfer;
