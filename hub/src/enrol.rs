@@ -83,7 +83,7 @@ impl Enrol {
         }
         let asked = Asked { feed, key, instance, token, csr: &request.csr_der };
         let seated = self.seat(&asked).await.map_err(|error| status(&error))?;
-        let Seated { feed, district, certificate, mirror } = seated;
+        let Seated { feed, incarnation, district, certificate, mirror } = seated;
         tracing::info!(district = %district.code, %feed, "a node joined");
         Ok(JoinReply {
             certificate_der: certificate.into(),
@@ -94,6 +94,7 @@ impl Enrol {
             hub_public_key: self.app.own.author().public_key().to_vec().into(),
             feed_id: feed.as_bytes().to_vec().into(),
             mirror_head: Some(write_head(feed, mirror)),
+            incarnation,
         })
     }
 
@@ -143,7 +144,8 @@ impl Enrol {
         let district = city.directory.district_of(target).cloned();
         let district = district.ok_or(Refusal::UnknownFeed(target))?;
         let certificate = done.unwrap_or_default();
-        Ok(Seated { feed: target, district, certificate, mirror })
+        let incarnation = city.directory.feeds.get(&target).map_or(1, |entry| entry.incarnation);
+        Ok(Seated { feed: target, incarnation, district, certificate, mirror })
     }
 }
 
@@ -159,6 +161,7 @@ struct Asked<'a> {
 /// What it is given.
 struct Seated {
     feed: FeedId,
+    incarnation: u32,
     district: District,
     certificate: Vec<u8>,
     mirror: Head,

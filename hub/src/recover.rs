@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use liandong_core::{
     city::{City, FeedRejoin, Forked},
     directory::FeedEntry,
+    fold::is_about_records,
     id::{FeedId, Head, RecordId},
     limit,
     link::compare,
-    op::{Op, SignedOp, verify_detached},
+    op::{Op, OpType, SignedOp, verify_detached},
     record::Visibility,
     rejoin::Reason,
     wire::{
@@ -56,7 +57,7 @@ fn admit(city: &City, peer: &Peer, feed: FeedId) -> Result<FeedEntry, Status> {
     })
 }
 
-/// Ops of the caller's own feed, or of the hub's.
+/// Ops of the caller's own feed, of the hub's, or of one whose records it takes over.
 pub(crate) fn fetch(
     app: &Arc<App>,
     request: Request<pb::FetchRequest>,
@@ -65,7 +66,9 @@ pub(crate) fn fetch(
     let wanted = request.into_inner();
     let feed = FeedId::try_from(wanted.feed_id.as_ref()).map_err(malformed)?;
     let hub = app.own.feed();
-    admit(&app.city(), &peer, if feed == hub { peer.feed } else { feed })?;
+    let city = app.city();
+    let heir = feed != peer.feed && city.authority.sources(peer.feed).contains_key(&feed);
+    admit(&city, &peer, if feed == hub || heir { peer.feed } else { feed })?;
     let head = app.store.head(feed).seq;
     let to = if wanted.to_seq == 0 { head } else { wanted.to_seq.min(head) };
     let (batches, answers) = mpsc::channel(BATCHES_MAX);
@@ -100,6 +103,16 @@ pub(crate) fn shown_to(op: Op, city: &City, feed: FeedId) -> SignedOp {
     if is_for(&op, city, feed) { op.signed } else { op.signed.withhold() }
 }
 
+/// The op of another district's feed as one sees it that takes records over: with the content of those, and with what
+/// the chain's keys need.
+fn inherited(op: Op, city: &City, heir: FeedId) -> SignedOp {
+    let seen = match RecordId::try_from(op.subject.as_ref()) {
+        Ok(record) if is_about_records(&op.kind) => city.authority.inherits(heir, record, op.feed),
+        _ => op.kind == OpType::KeyRotate,
+    };
+    if seen { op.signed } else { op.signed.withhold() }
+}
+
 impl App {
     /// The next batch of a fetch, and its last position.
     fn batch(
@@ -119,10 +132,17 @@ impl App {
         let (Some(hash), Some(last)) = (hash, ops.last().map(|op| op.seq)) else {
             return Err(Status::out_of_range("没有这些操作 / there are no such ops"));
         };
-        let own = feed == self.own.feed();
-        let ops =
-            ops.into_iter().map(|op| if own { shown_to(op, &city, peer.feed) } else { op.signed });
-        Ok((last, write_batch(Head { seq: after, hash }, ops.collect())))
+        let shown = |op: Op| {
+            if feed == self.own.feed() {
+                shown_to(op, &city, peer.feed)
+            } else if feed == peer.feed {
+                op.signed
+            } else {
+                inherited(op, &city, peer.feed)
+            }
+        };
+        let ops = ops.into_iter().map(shown).collect();
+        Ok((last, write_batch(Head { seq: after, hash }, ops)))
     }
 
     /// The highest of the node's positions that the mirror has too.

@@ -271,6 +271,10 @@ impl App {
         let feeds = city.directory.feeds.iter();
         let mut keys: BTreeMap<_, _> =
             feeds.map(|(feed, entry)| (*feed, entry.keys.clone())).collect();
+        let mut hub = Keys::default();
+        if hub.grant(&self.hub_key, 1).is_ok() {
+            keys.insert(self.hub_feed, hub);
+        }
         let own = self.own.feed();
         if !keys.contains_key(&own)
             && let Ok(known) = crate::key::first(&self.dir, &self.own.author())

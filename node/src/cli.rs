@@ -35,7 +35,7 @@ use crate::{
     import::plan::{Options, Report},
     inbox::Inbox,
     join::{self, Addresses},
-    key, serve,
+    key, serve, transfer,
 };
 
 /// Name and version, as the status shows them.
@@ -113,6 +113,9 @@ enum Sub {
         #[arg(long)]
         reason: String,
     },
+    /// 目录移交 / Records that change hands between districts
+    #[command(subcommand)]
+    Transfer(transfer::Command),
     /// 签名密钥与证书 / Signing key and certificate
     #[command(subcommand)]
     Key(key::Command),
@@ -282,6 +285,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
         }
         Sub::Export { file, format } => Command::Export { file: absolute(&file), format },
         Sub::Redact { id, version, reason } => Command::Redact { id, seq: version, reason },
+        Sub::Transfer(command) => Command::Transfer(command),
         Sub::Key(command) => Command::Key(command),
         Sub::Inbox => Command::Inbox(Inbox::List),
         Sub::Request(sub) => sub.command()?,

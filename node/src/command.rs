@@ -25,6 +25,7 @@ use crate::{
     inbox::Inbox,
     key,
     rejoin::Go,
+    transfer,
 };
 
 /// What the command line can ask for.
@@ -113,6 +114,8 @@ pub enum Command {
         /// Why, with the legal basis.
         reason: String,
     },
+    /// Records that change hands.
+    Transfer(transfer::Command),
     /// Keys of the node.
     Key(key::Command),
     /// What the city wants of this district.
@@ -231,7 +234,8 @@ impl App {
                 refused.map_or_else(|| answer(&report), Err)
             }
             Command::List { after, limit, all } => {
-                let filter = Filter { live_only: !all, ..Filter::default() };
+                let feed = Some(self.own.feed());
+                let filter = Filter { feed, live_only: !all, ..Filter::default() };
                 let entries = self.store.entries(filter, after, limit)?;
                 answer(&entries.into_iter().map(|entry| self.shown(entry)).collect::<Vec<_>>())
             }
@@ -256,6 +260,7 @@ impl App {
             Command::Redact { id, seq, reason } => {
                 answer(&self.redact(id, seq, reason, ACTOR).await?)
             }
+            Command::Transfer(command) => Ok(self.transfer(command).await?),
             Command::Key(command) => Ok(self.change_key(command).await?),
             Command::Inbox(inbox) => self.at_inbox(inbox, ACTOR).await?,
             Command::Status => answer(&self.status()),
@@ -329,7 +334,8 @@ impl App {
     }
 
     fn search(&self, text: String, limit: usize) -> Result<SearchResult, AppError> {
-        let query = Query { text, limit, ..Query::default() };
+        let feeds = Some(vec![self.own.feed()]);
+        let query = Query { text, feeds, limit, ..Query::default() };
         let found = self.store.search(&query)?;
         let mut hits = Vec::new();
         for hit in found.hits {

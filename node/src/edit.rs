@@ -121,6 +121,7 @@ impl App {
         actor: &str,
     ) -> Result<Edited, AppError> {
         let mut turn = self.turn().await?;
+        self.given()?.check(id)?;
         let current = self.store.state(id)?;
         let change = match decide::decide(id, current.as_ref(), command, expected) {
             Err(refusal @ decide::Refusal::Changed { expected, .. }) => {
@@ -170,21 +171,21 @@ impl App {
     /// The last content of a record before it was withdrawn, read back through its history.
     pub(crate) fn last_content(&self, id: RecordId) -> Result<Option<Record>, AppError> {
         let Some(state) = self.store.state(id)? else { return Ok(None) };
-        let mut seq = state.seq;
-        let mut base = Some(state.op_hash);
-        while let Some(wanted) = base {
-            let ops = self.store.ops(self.own.feed(), seq - 1, 1, 1)?;
-            let Some(op) = ops.into_iter().next() else { break };
-            if op.subject.as_ref() == id.to_bytes() && op.hash == wanted {
-                if let Ok(record) = Record::from_bytes(&op.signed.payload) {
-                    return Ok(Some(record));
+        let mut wanted = state.op_hash;
+        // Where the record was taken over, its history goes on in the feed of the owner before.
+        for span in self.store.city().authority.spans(id).iter().rev() {
+            let end = self.store.head(span.feed).seq.min(span.until);
+            for seq in (span.after + 1..=end).rev() {
+                let ops = self.store.ops(span.feed, seq - 1, 1, 1)?;
+                let Some(op) = ops.into_iter().next() else { break };
+                if op.subject.as_ref() == id.to_bytes() && op.hash == wanted {
+                    if let Ok(record) = Record::from_bytes(&op.signed.payload) {
+                        return Ok(Some(record));
+                    }
+                    let Some(base) = op.base else { return Ok(None) };
+                    wanted = base;
                 }
-                base = op.base;
             }
-            if seq == 1 {
-                break;
-            }
-            seq -= 1;
         }
         Ok(None)
     }

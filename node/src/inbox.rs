@@ -336,11 +336,21 @@ impl App {
     ) -> Result<Request, AppError> {
         let (name, request) = self.unanswered(name)?;
         let entry = self.store.entry(request.record)?;
-        let entry = entry.ok_or(decide::Refusal::NotFound(request.record))?;
-        let record = match (content, &entry.record) {
-            (_, None) => return Err(decide::Refusal::Withdrawn.into()),
+        if let Some(entry) = &entry
+            && entry.record.is_none()
+        {
+            return Err(decide::Refusal::Withdrawn.into());
+        }
+        if let (None, Some(reason)) = (content, &request.asked.withdraw) {
+            let withdrawn = self.withdraw(request.record, reason.clone(), actor).await?;
+            return self.accepted(name, &request, withdrawn.op_hash, actor).await;
+        }
+        // What a former owner began after it gave everything away is not here yet.
+        let known = entry.as_ref().and_then(|entry| entry.record.clone());
+        let expected = entry.as_ref().map(|entry| entry.op_hash);
+        let record = match (content, known.unwrap_or_default()) {
             (Some(content), _) => self.check(content)?.0,
-            (None, Some(record)) => {
+            (None, record) => {
                 let changed = record.with_fields(&request.asked.fields).map_err(|fault| {
                     let text = fault.to_string();
                     let (zh, en) = text.split_once(" / ").unwrap_or((&text, &text));
@@ -351,15 +361,21 @@ impl App {
             }
         };
         let command = Command::Put(Box::new(record));
-        let edited = self.edit(request.record, &command, Some(entry.op_hash), actor).await?;
-        // Should the answer get lost between the two, accepting again changes nothing and answers.
-        let reply = RequestReply {
-            request: name.clone(),
-            accepted: true,
-            reason: None,
-            resolved_by: edited.op_hash,
-        };
-        self.reply(&request, &reply, actor).await?;
+        let edited = self.edit(request.record, &command, expected, actor).await?;
+        self.accepted(name, &request, edited.op_hash, actor).await
+    }
+
+    /// Should the answer get lost after the change, accepting again changes nothing and answers.
+    async fn accepted(
+        &self,
+        name: String,
+        request: &RequestState,
+        resolved_by: Option<Hash>,
+        actor: &str,
+    ) -> Result<Request, AppError> {
+        let (accepted, reason) = (true, None);
+        let reply = RequestReply { request: name.clone(), accepted, reason, resolved_by };
+        self.reply(request, &reply, actor).await?;
         self.request(&name)
     }
 
@@ -418,7 +434,7 @@ impl App {
     ) -> Result<(), AppError> {
         let payload = serde_json::to_vec(payload).unwrap_or_default();
         let change = Change { kind, subject, base: None, payload, visibility };
-        let mut turn = self.own.turn(&self.store).await;
+        let mut turn = self.turn().await?;
         turn.write(vec![change], || keys::stamp(actor)).await?;
         Ok(())
     }

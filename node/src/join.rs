@@ -2,14 +2,18 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use liandong_core::receipt;
+use liandong_core::{
+    id::Hash,
+    receipt,
+    wire::{WireFault, recover::read_head},
+};
 use liandong_proto::sync::{JoinReply, JoinRequest, enrolment_client::EnrolmentClient};
 use liandong_server::{
     admin::Lock,
     clock,
     config::{Backup, Grpc, Http, Log, Retry, View},
     identity::{self, Anchor, IdentityError, JoinToken, certificate_pem},
-    keys,
+    keys::{self, Identity},
     output::{Exit, Explain as _, Failure},
     tls::{self, ClientTls, Timeouts},
 };
@@ -17,6 +21,7 @@ use liandong_server::{
 use crate::{
     app::{AppError, DATA_DIR, KEYS_DIR, write_certificate},
     config::{self, Config},
+    guard::{self, Guard},
 };
 
 /// Where the new node listens.
@@ -66,12 +71,33 @@ pub(crate) async fn join(
         ));
     }
     let config = configuration(token, &reply, addresses)?;
+    go_on(dir, &config, identity, &reply)?;
     write_certificate(dir, &reply.certificate_der, &tls_key)?;
     let text = toml::to_string_pretty(&config).unwrap_or_default();
     let path = dir.join(config::FILE);
     std::fs::write(&path, text).map_err(|source| IdentityError::File { path, source })?;
     anchor(token, &reply).write(dir)?;
     Ok(config)
+}
+
+/// Goes on with the feed of the node that this one replaces. Nothing is written before what the hub holds of it is
+/// here; the guard sees to that.
+fn go_on(
+    dir: &Path,
+    config: &Config,
+    identity: Identity,
+    reply: &JoinReply,
+) -> Result<(), AppError> {
+    let bad = |error: WireFault| AppError::Refused(error.to_string());
+    let (feed, mirror) = read_head(reply.mirror_head.as_ref()).map_err(bad)?;
+    if feed == identity.feed && mirror.seq == 0 {
+        return Ok(());
+    }
+    let identity = Identity { feed, incarnation: reply.incarnation, ..identity };
+    keys::keep(&dir.join(KEYS_DIR), &identity)?;
+    let path = config.guard.path.clone().unwrap_or_else(|| guard::beside(dir));
+    Guard::open(path, feed, |_nothing| Some(Hash::ZERO)).note(mirror);
+    Ok(())
 }
 
 async fn ask(token: &JoinToken, request: JoinRequest) -> Result<JoinReply, AppError> {

@@ -27,3 +27,4 @@ pub mod repair;
 mod return_feed;
 mod serve;
 mod site;
+pub mod transfer;

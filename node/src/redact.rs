@@ -42,7 +42,7 @@ impl App {
             payload: serde_json::to_vec(&wish).unwrap_or_default(),
             visibility: Visibility::Shared,
         };
-        let mut turn = self.own.turn(&self.store).await;
+        let mut turn = self.turn().await?;
         turn.write(vec![change], || keys::stamp(actor)).await?;
         Ok(wish)
     }

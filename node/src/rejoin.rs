@@ -211,6 +211,7 @@ impl App {
         let _recovery = waited.map_err(|_live| not_needed())?;
         let mut turn = self.own.turn(&self.store).await;
         let mut hub = Hub::connect(self).await?;
+        self.know_keys(&mut hub).await?;
         let found = self.compare(&mut hub, reason, progress).await?;
         let mut report = found.report;
         if !report.needed || go == Go::Plan {
@@ -238,6 +239,14 @@ impl App {
         (report.done, report.aside) = (true, Some(state.aside));
         self.spoken();
         Ok(report)
+    }
+
+    /// A node in the place of another one learns from the hub's feed which keys signed before its own.
+    async fn know_keys(&self, hub: &mut Hub) -> Result<(), AppError> {
+        if self.feed_keys().current() == Some(self.own.author().key_id()) {
+            return Ok(());
+        }
+        self.fetch_feed(hub, self.hub_feed, 0).await
     }
 
     /// Finds the ancestor, fetches the mirror to the staging place and plans.
@@ -352,7 +361,7 @@ impl App {
 }
 
 /// Checks an op of the mirror as it comes back: in its place, and signed by the feed's key there.
-fn check(op: &Op, feed: FeedId, head: Head, keys: &mut Keys) -> Result<(), AppError> {
+pub(crate) fn check(op: &Op, feed: FeedId, head: Head, keys: &mut Keys) -> Result<(), AppError> {
     op.follows(feed, head)?;
     op.verify_kept(keys)?;
     stage::rotate(op, keys)?;

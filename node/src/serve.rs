@@ -12,7 +12,7 @@ use liandong_server::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{app::App, command::Command, follow, push, renew};
+use crate::{app::App, command::Command, follow, push, renew, transfer};
 
 /// How often the guard follows the journal.
 const GUARD_EVERY: Duration = Duration::from_secs(1);
@@ -37,6 +37,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let city = tokio::spawn(follow::run(Arc::clone(&app), stopped.clone()));
     let renewal = tokio::spawn(renew::run(Arc::clone(&app)));
     let upkeep = tokio::spawn(telemetry::upkeep());
+    let sources = tokio::spawn(transfer::run(Arc::clone(&app)));
     let guard = tokio::spawn(guard(Arc::clone(&app)));
     let backups = tokio::spawn(backup::schedule(Arc::clone(&app)));
     let erasing = {
@@ -66,6 +67,7 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     }
     renewal.abort();
     upkeep.abort();
+    sources.abort();
     guard.abort();
     backups.abort();
     erasing.abort();

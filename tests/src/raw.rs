@@ -82,7 +82,14 @@ impl Peer {
     /// # Panics
     /// It does not fit.
     pub fn op(&self, head: Head, title: &str) -> Op {
-        let record = Record { title: title.to_owned(), ..Record::default() };
+        self.put(head, &Record { title: title.to_owned(), ..Record::default() })
+    }
+
+    /// A signed op that puts a new record with this content after `head`.
+    ///
+    /// # Panics
+    /// It does not fit.
+    pub fn put(&self, head: Head, record: &Record) -> Op {
         let id = RecordId::new(self.identity.feed, keys::new_ulid());
         let change = Change {
             kind: OpType::RecordPut,

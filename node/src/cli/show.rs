@@ -17,7 +17,7 @@ use crate::{
     command::{Command, SearchResult, Shown},
     edit::Edited,
     import::plan::Report,
-    key,
+    key, transfer,
 };
 
 /// Prints what an import did.
@@ -85,6 +85,7 @@ pub(super) fn answer(command: &Command, answer: Value, output: Output) -> Result
         Command::Redact { seq, .. } => output.line(&format!(
             "已申请删除第 {seq} 条的内容，中心确认后各处生效 / asked; op {seq} is erased once the hub agrees"
         )),
+        Command::Transfer(command) => transfer::show(command, answer, output)?,
         Command::Key(command) => key::show(*command, &answer, output),
         Command::Export { .. } => output.line(&format!("已导出 / exported: {answer}")),
         Command::Inbox(inbox) => super::inbox::show(inbox, answer, output)?,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use liandong_core::{
     decide::{self, Command},
     fold::{RecordState, Status, Tombstone},
-    id::{Hash, RecordId},
+    id::{FeedId, Hash, RecordId},
     limit,
     mapping::RawRow,
     op::Change,
@@ -25,6 +25,8 @@ use crate::app::{App, AppError};
 
 /// Rule of a row that names the same entry as an earlier row but says something else.
 const REPEATED: &str = "R05.key.repeated";
+/// Rule of a row whose record belongs, or is about to belong, to another district.
+const GIVEN_AWAY: &str = "transfer.given_away";
 /// Ids of vanished records that a report lists.
 const MISSING_LISTED_MAX: usize = 1_000;
 /// Actor of the ops.
@@ -250,8 +252,16 @@ impl App {
     ) -> Result<(), AppError> {
         let mut turn = self.turn().await?;
         let mut changes = Vec::new();
+        let given = self.given()?;
         for row in chunk {
             let (id, action, change) = self.classify(row, options)?;
+            if let Err(refusal) = given.check(id) {
+                let (line, rejected) = given_away(row.row, &refusal);
+                lines.push(line);
+                report.rejected.push(rejected);
+                seen.insert(id, row.row);
+                continue;
+            }
             // Two rows may name one record by different keys, which only the catalogue knows.
             if let Some(first) = seen.get(&id) {
                 let (line, rejected) = repeated(row.row, *first);
@@ -274,13 +284,18 @@ impl App {
         Ok(())
     }
 
-    /// The record that one of the keys names.
+    /// The record that one of the keys names, be it one that was taken over.
     fn known(&self, keys: &[String]) -> Result<Option<(RecordId, RecordState)>, AppError> {
+        let (own, city) = (self.own.feed(), self.store.city());
+        let sources: Vec<FeedId> = city.authority.sources(own).into_keys().collect();
         for key in keys {
-            if let Some(id) = self.store.find_by_key(self.own.feed(), key)?
-                && let Some(state) = self.store.state(id)?
-            {
-                return Ok(Some((id, state)));
+            for feed in [&own].into_iter().chain(&sources) {
+                if let Some(id) = self.store.find_by_key(*feed, key)?
+                    && let Some(state) = self.store.state(id)?
+                    && (*feed == own || city.owner(id) == own)
+                {
+                    return Ok(Some((id, state)));
+                }
             }
         }
         Ok(None)
@@ -320,13 +335,16 @@ impl App {
         report: &mut Report,
     ) -> Result<Option<Failure>, AppError> {
         let filter = Filter { feed: Some(self.own.feed()), live_only: true, public_only: false };
+        // What is being given away is no longer this list's to withdraw.
+        let given = self.given()?;
         let (mut after, mut live, mut missing) = (None, 0, Vec::new());
         loop {
             let page = self.store.entries(filter, after, limit::PAGE_RECORDS_MAX)?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             live += page.len();
-            missing.extend(page.iter().map(|entry| entry.id).filter(|id| !seen.contains_key(id)));
+            let ids = page.iter().map(|entry| entry.id);
+            missing.extend(ids.filter(|id| !seen.contains_key(id) && given.check(*id).is_ok()));
         }
         report.missing = missing.len();
         report.missing_ids = missing.iter().take(MISSING_LISTED_MAX).copied().collect();
@@ -418,7 +436,7 @@ fn keys_of(draft: &validate::Draft) -> Vec<String> {
 
 /// A row that names an entry of an earlier row and says something else about it: a person must say which is right.
 fn repeated(row: u64, first: u64) -> (ErrorLine, Rejected) {
-    let line = ErrorLine {
+    turned_away(ErrorLine {
         row,
         field: "identifiers".to_owned(),
         rule: REPEATED.to_owned(),
@@ -428,9 +446,27 @@ fn repeated(row: u64, first: u64) -> (ErrorLine, Rejected) {
         remedy_zh: "保留正确的一行，或给两行不同的资源代码".to_owned(),
         remedy_en: "keep the right row, or give the two different codes".to_owned(),
         value: String::new(),
-    };
-    let rejected = Rejected {
+    })
+}
+
+/// The row of a record that this district may not write.
+fn given_away(row: u64, refusal: &Failure) -> (ErrorLine, Rejected) {
+    turned_away(ErrorLine {
         row,
+        field: "identifiers".to_owned(),
+        rule: GIVEN_AWAY.to_owned(),
+        severity: "error".to_owned(),
+        message_zh: refusal.message_zh.clone(),
+        message_en: refusal.message_en.clone(),
+        remedy_zh: "从清单中去掉该行，或联系现在的管理区".to_owned(),
+        remedy_en: "leave the row out, or ask the district that has the record now".to_owned(),
+        value: String::new(),
+    })
+}
+
+fn turned_away(line: ErrorLine) -> (ErrorLine, Rejected) {
+    let rejected = Rejected {
+        row: line.row,
         field: line.field.clone(),
         rule: line.rule.clone(),
         message: line.message_zh.clone(),

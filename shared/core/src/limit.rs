@@ -123,6 +123,8 @@ pub const HISTORY_OPS_MAX: u64 = 20_000;
 pub const DESK_PAGE_MAX: usize = 200;
 /// Working days in which a district answers a request when no other day is said.
 pub const REQUEST_WORKING_DAYS: u32 = 10;
+/// Records in one transfer: their names fit into one op.
+pub const TRANSFER_RECORDS_MAX: usize = 800;
 /// Share of the rows of a full list that may vanish without a person's word, percent.
 pub const DELETE_SHARE_MAX_PERCENT: usize = 10;
 /// Number of rows of a full list that may vanish without a person's word.
@@ -139,6 +141,7 @@ pub const DUPLICATE_POSTING_MAX: usize = 4_096;
 pub const DUPLICATE_CANDIDATES_MAX: usize = 64;
 
 const _: () = assert!(OP_BYTES_MAX <= BATCH_BYTES_MAX);
+const _: () = assert!(TRANSFER_RECORDS_MAX * 64 <= RECORD_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX + OP_BYTES_MAX <= MESSAGE_BYTES_MAX / 2);
 const _: () = assert!(BATCH_BYTES_MAX as u64 <= SEGMENT_BYTES_MAX);
 const _: () = assert!(LEAVES_MAX * 80 <= MESSAGE_BYTES_MAX);

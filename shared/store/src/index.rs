@@ -15,7 +15,7 @@ use std::{
 };
 
 use liandong_core::{
-    id::{FeedId, Head, RecordId},
+    id::{FeedId, Hash, Head, RecordId},
     record::{Record, Visibility},
 };
 use parking_lot::Mutex;
@@ -54,6 +54,9 @@ struct Fields {
 struct Applied {
     version: u32,
     feeds: BTreeMap<FeedId, Head>,
+    /// What the hub's feed said of the feeds, where it said anything.
+    #[serde(default)]
+    rules: BTreeMap<FeedId, Hash>,
 }
 
 /// The index, open for one writer and many readers.
@@ -136,7 +139,7 @@ impl Index {
         fs::create_dir_all(dir).map_err(StoreError::io(dir))?;
         let (schema, fields) = schema();
         let tantivy = Tantivy::create_in_dir(dir, schema).map_err(StoreError::index)?;
-        let applied = Applied { version: VERSION, feeds: BTreeMap::new() };
+        let applied = Applied { version: VERSION, ..Applied::default() };
         Self::with(dir, &tantivy, fields, applied)
     }
 
@@ -219,10 +222,25 @@ impl Index {
         self.writer.lock().delete_term(Term::from_field_text(self.fields.id, &id.to_string()));
     }
 
+    /// The rules that the feeds were folded by when they were indexed.
+    pub(crate) fn rules(&self) -> BTreeMap<FeedId, Hash> {
+        self.applied.lock().rules.clone()
+    }
+
     /// Makes everything since the last commit visible, together with the positions it stands for.
     pub(crate) fn commit(&self, feeds: &BTreeMap<FeedId, Head>) -> Result<(), StoreError> {
+        self.commit_under(feeds, self.rules())
+    }
+
+    /// [`Self::commit`] of what was folded by these rules.
+    pub(crate) fn commit_under(
+        &self,
+        feeds: &BTreeMap<FeedId, Head>,
+        rules: BTreeMap<FeedId, Hash>,
+    ) -> Result<(), StoreError> {
         let mut applied = self.applied.lock().clone();
         applied.feeds.extend(feeds);
+        applied.rules = rules;
         let payload = serde_json::to_string(&applied).map_err(StoreError::index)?;
         {
             let mut writer = self.writer.lock();
@@ -238,7 +256,7 @@ impl Index {
     /// Empties the index; the indexer then builds it again from the journal.
     pub(crate) fn clear(&self) -> Result<(), StoreError> {
         self.writer.lock().delete_all_documents().map_err(StoreError::index)?;
-        self.applied.lock().feeds.clear();
+        *self.applied.lock() = Applied { version: VERSION, ..Applied::default() };
         self.commit(&BTreeMap::new())
     }
 }

@@ -1,14 +1,14 @@
 //! Folds what the journals hold into a view, from the view's own watermark on.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
 use liandong_core::{
     city::{Gate, Inspector, Rules, Thresholds},
-    digest::Digest,
+    digest::{BUCKETS, Digest},
     fold::{self, FOLD_VERSION, Outcome, RecordState, Status},
     id::{FeedId, Hash, RecordId},
     limit,
@@ -362,6 +362,23 @@ impl Projection {
             while fresh.step(feed, journals)?.is_some() {}
         }
         Ok(fresh)
+    }
+
+    /// Records of which another projection says something else.
+    pub(crate) fn changed_since(&self, other: &Self) -> BTreeSet<RecordId> {
+        let nothing = Digest::default();
+        let feeds: BTreeSet<&FeedId> = self.digests.keys().chain(other.digests.keys()).collect();
+        let mut changed = BTreeSet::new();
+        for feed in feeds {
+            let now = self.digests.get(feed).unwrap_or(&nothing);
+            let before = other.digests.get(feed).unwrap_or(&nothing);
+            for bucket in 0..BUCKETS {
+                let (now, before): (BTreeSet<_>, BTreeSet<_>) =
+                    (now.leaves(bucket).collect(), before.leaves(bucket).collect());
+                changed.extend(now.symmetric_difference(&before).map(|(id, _)| *id));
+            }
+        }
+        changed
     }
 
     /// Removes the directory of a generation that was swapped out.

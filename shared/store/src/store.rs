@@ -329,7 +329,9 @@ impl Store {
         let index = Index::open(&options.dir.join("index"))?;
         for (feed, head) in index.feeds() {
             let hash = reader.with(feed, |journal| journal.hash_at(head.seq));
-            if hash.transpose()?.flatten() != Some(head.hash) {
+            let indexed = index.rules().get(&feed).copied().unwrap_or(Hash::ZERO);
+            let same_rules = indexed == reader.terms(feed).rules.hash();
+            if hash.transpose()?.flatten() != Some(head.hash) || !same_rules {
                 tracing::warn!(%feed, "the search index does not fit the journal and is built again");
                 index.clear()?;
                 break;

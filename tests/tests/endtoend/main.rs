@@ -25,6 +25,7 @@ mod recovery;
 mod refusal;
 mod renewal;
 mod repair;
+mod transfer;
 
 use liandong_tests::{City, Member, wait_until};
 use serde_json::Value;

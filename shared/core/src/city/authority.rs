@@ -1,6 +1,6 @@
 //! Who may write a record: the feed that minted it, until it was transferred.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -110,16 +110,21 @@ impl Authority {
         self.spans(record).last().map_or(record.origin(), |span| span.feed)
     }
 
-    /// Feeds that hold history of what a feed owns or was offered, itself left out.
-    pub fn sources(&self, feed: FeedId) -> BTreeSet<FeedId> {
+    /// Feeds that hold history of what a feed owns or was offered, itself left out, and up to where it counts.
+    pub fn sources(&self, feed: FeedId) -> BTreeMap<FeedId, u64> {
+        let mut sources: BTreeMap<FeedId, u64> = BTreeMap::new();
+        let mut add = |source: FeedId, seq: u64| {
+            let known = sources.entry(source).or_default();
+            *known = (*known).max(seq);
+        };
         let offers = self.pending.offers.values().filter(|offer| offer.to_feed == feed);
-        let offered: BTreeSet<FeedId> = offers.map(|offer| offer.from_feed).collect();
-        let mut feeds: BTreeSet<FeedId> = offered.iter().copied().chain([feed]).collect();
-        for feed in offered.into_iter().chain([feed]) {
-            feeds.extend(self.of(feed).iter().map(|transfer| transfer.from_feed));
+        for offer in offers {
+            add(offer.from_feed, offer.at.seq);
+            self.of(offer.from_feed).iter().for_each(|done| add(done.from_feed, done.at.seq));
         }
-        feeds.remove(&feed);
-        feeds
+        self.of(feed).iter().for_each(|done| add(done.from_feed, done.at.seq));
+        sources.remove(&feed);
+        sources
     }
 
     /// Whether a feed's district may read another feed's op about a record: the record is or shall be its own.

@@ -87,7 +87,7 @@ impl Unpacked {
                 ));
             }
         }
-        report.count(&refolded.states);
+        report.count(&refolded.states, &city);
         let (about, bytes, files) = (self.about.clone(), self.bytes, self.files);
         Ok(Checked { about, bytes, files, roots, report })
     }

@@ -11,7 +11,7 @@ use liandong_core::{
     city::{City, Transfer},
     directory::{District, Standing},
     fold::{RecordState, Status},
-    id::{FeedId, Head, RecordId},
+    id::{FeedId, Hash, Head, RecordId},
     limit,
     op::{Op, OpType},
     record::{Record, Visibility},
@@ -248,8 +248,14 @@ fn rebuild(shared: &Shared) -> bool {
     match Projection::rebuilt(options, shared) {
         Ok(fresh) => {
             shared.view.store(Arc::new(fresh.view()));
-            let old = std::mem::replace(&mut *shared.projection.lock(), fresh);
+            let (old, changed) = {
+                let mut projection = shared.projection.lock();
+                let changed = fresh.changed_since(&projection);
+                (std::mem::replace(&mut *projection, fresh), changed)
+            };
             old.discard();
+            // Under other rules other ops count: the index hears of it before it is told how far the view is.
+            shared.touched.lock().extend(changed);
             // Folding from the journals, the new generation may have come further than the old one was.
             publish_all(shared);
             shared.to_index.set();
@@ -345,6 +351,9 @@ fn index_once(shared: &Shared) -> Result<bool, StoreError> {
     let mut room = if live { limit::INDEX_OPS_LIVE } else { limit::INDEX_OPS_MAX };
     let mut progress: Vec<_> =
         shared.progress.read().iter().map(|(feed, at)| (*feed, *at)).collect();
+    let ruled =
+        |(feed, at): &(FeedId, FeedProgress)| (at.rules != Hash::ZERO).then_some((*feed, at.rules));
+    let rules: BTreeMap<FeedId, Hash> = progress.iter().filter_map(ruled).collect();
     // Whoever is least behind comes first.
     progress.sort_by_key(|(_, at)| at.applied.seq.saturating_sub(at.indexed.seq));
     for (feed, progress) in progress {
@@ -368,10 +377,10 @@ fn index_once(shared: &Shared) -> Result<bool, StoreError> {
     for id in &touched {
         index_record(shared, *id)?;
     }
-    if feeds.is_empty() && touched.is_empty() {
+    if feeds.is_empty() && touched.is_empty() && shared.index.rules() == rules {
         return Ok(false);
     }
-    shared.index.commit(&feeds)?;
+    shared.index.commit_under(&feeds, rules)?;
     for (feed, head) in feeds {
         shared.publish(feed, |progress| progress.indexed = head);
     }

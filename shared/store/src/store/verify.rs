@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use liandong_core::{
+    city::City,
     digest::Digest,
     fold::{self, RecordState, Status},
     id::{FeedId, Hash, Head, RecordId},
@@ -113,12 +114,22 @@ fn check(op: &Op, feed: FeedId, head: Head, keys: Option<&mut Keys>, report: &mu
 
 impl VerifyReport {
     /// Counts the records and gives the root over them.
-    pub(crate) fn count(&mut self, states: &BTreeMap<(RecordId, FeedId), RecordState>) {
+    pub(crate) fn count(
+        &mut self,
+        states: &BTreeMap<(RecordId, FeedId), RecordState>,
+        city: &City,
+    ) {
         let mut digests: BTreeMap<FeedId, Digest> = BTreeMap::new();
         for ((id, feed), state) in states {
-            self.records += 1;
-            self.live += u64::from(state.status == Status::Live);
             digests.entry(*feed).or_default().set(*id, state.leaf(*id));
+            // Of a record that changed hands one state counts: that of the last owner who made anything of it.
+            let owners = city.authority.spans(*id);
+            let mut made =
+                owners.iter().rev().filter(|span| states.contains_key(&(*id, span.feed)));
+            if made.next().is_some_and(|span| span.feed == *feed) {
+                self.records += 1;
+                self.live += u64::from(state.status == Status::Live);
+            }
         }
         self.root = Some(Digest::union_root(&digests.values()));
     }
@@ -154,7 +165,7 @@ impl Store {
         began: &BTreeMap<FeedId, Head>,
         report: &mut VerifyReport,
     ) -> Result<(), StoreError> {
-        report.count(states);
+        report.count(states, &self.city());
         for ((id, feed), state) in states {
             match self.shared.view.load().record(*id, *feed)? {
                 // The record may have moved on since the verification began.
