@@ -233,6 +233,7 @@ fn join_rows() -> Vec<Row> {
         hub_public_key: b(27, 32),
         feed_id: b(7, 16),
         mirror_head: Some(cursor()),
+        incarnation: 0,
     };
     let rejoin = pb::RejoinRequest {
         abandoned: Some(cursor()),
