@@ -26,6 +26,7 @@
 pub mod bench;
 mod city;
 mod member;
+pub mod proxy;
 pub mod raw;
 pub mod rows;
 pub mod simulation;

@@ -23,7 +23,7 @@ use tonic::{Status, Streaming};
 use crate::wait::DEADLINE;
 
 /// What a node's directory lets one do: sign its feed and show its certificate.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Peer {
     /// Feed and installation.
     pub identity: Identity,

@@ -69,8 +69,9 @@ const EDGES: [&str; 14] = [
     "rejoin.rs",
 ];
 /// Where a test may sleep, and why.
-const SLEEPS: [(&str, &str); 3] = [
+const SLEEPS: [(&str, &str); 4] = [
     ("tests/src/wait.rs", "the one helper that asks again until something holds"),
+    ("tests/src/proxy.rs", "a slow network is slow"),
     ("tests/src/bench/", "a benchmark paces its looks at what it measures"),
     ("tests/tests/endtoend/crash.rs", "the moment of a kill is drawn; nothing is waited for"),
 ];

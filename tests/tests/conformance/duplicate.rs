@@ -29,7 +29,7 @@ const NEIGHBOURS: [&str; 6] =
     ["四川省", "吴忠市", "石嘴山市", "固原市", "中卫市", "新疆维吾尔自治区"];
 
 /// The folder of the real catalogues, if there is one.
-fn real() -> Option<PathBuf> {
+pub(crate) fn real() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/real");
     let given = std::env::var_os("LIANDONG_REAL").map(PathBuf::from);
     assert!(given.as_ref().is_none_or(|real| real.is_dir()), "LIANDONG_REAL names no folder");

@@ -4,3 +4,4 @@
 //! test that needs them says so and passes when nobody asked for them.
 
 mod duplicate;
+mod replay;

@@ -20,6 +20,7 @@ mod desk;
 mod feed;
 mod held;
 mod import;
+mod network;
 mod rebuilt;
 mod recovery;
 mod refusal;
