@@ -14,7 +14,7 @@ use liandong_core::{
     mutant::{Mutant, with},
     wire::Verdict,
 };
-use stateright::{Checker as _, Model, Property};
+use stateright::{Checker as _, HasDiscoveries, Model, Property};
 use ulid::Ulid;
 
 /// An op: its uid, and how often its feed was joined again when it was signed.
@@ -378,14 +378,22 @@ fn every_order_with_a_transfer_and_a_revocation_leaves_one_authority() {
 
 #[test]
 fn a_cursor_that_is_only_a_number_is_refuted() {
-    let checker = Federation::from(Cursor::Number).checker().spawn_bfs().join();
+    let checker = Federation::from(Cursor::Number)
+        .checker()
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
     let path = checker.discovery("I6: no silent divergence").expect("a divergence nobody sees");
     println!("silent divergence after {} steps", path.into_actions().len());
 }
 
 #[test]
 fn a_cursor_that_the_sender_keeps_is_refuted() {
-    let checker = Federation::from(Cursor::Sender).checker().spawn_bfs().join();
+    let checker = Federation::from(Cursor::Sender)
+        .checker()
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
     let path = checker.discovery("I7: no op is there twice").expect("an op that is there twice");
     println!("an op twice after {} steps", path.into_actions().len());
 }

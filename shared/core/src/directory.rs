@@ -163,7 +163,9 @@ impl Directory {
                         None => keys.grant(&key, grant.from_seq),
                     };
                     granted.map_err(|bad| Unreadable::of(op, &bad))?;
-                    entry.public_key = Some(key);
+                    if entry.keys.current() == Some(KeyId::of(&key)) {
+                        entry.public_key = Some(key);
+                    }
                 }
             }
             OpType::CertBind => {

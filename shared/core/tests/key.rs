@@ -289,3 +289,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_rotation_that_is_confirmed_late_does_not_take_the_key_that_followed() {
+    // Key 1 named key 2 at op 3; the hub granted key 3 from op 6 on, and only then confirmed the rotation.
+    let mut late = granted(1);
+    late.grant(&author_key(3), 6).unwrap();
+    late.countersign(&author_key(2), 4).unwrap();
+    let mut in_time = granted(1);
+    in_time.countersign(&author_key(2), 4).unwrap();
+    in_time.grant(&author_key(3), 6).unwrap();
+    for keys in [late, in_time] {
+        assert_eq!(keys.current(), Some(key(3)));
+    }
+}

@@ -68,14 +68,17 @@ impl Keys {
         if self.0.iter().any(known) {
             return Ok(());
         }
-        for span in &mut self.0 {
+        // The hub may confirm a rotation after it granted the key that followed: a later span stays.
+        let next = self.0.iter().map(|span| span.from_seq).filter(|from| *from > from_seq).min();
+        let until_seq = next.map_or(open, |next| next - 1);
+        for span in self.0.iter_mut().filter(|span| span.from_seq <= from_seq) {
             span.until_seq = span.until_seq.min(from_seq.saturating_sub(1));
         }
         // What a key that is not believed named is not believed either.
         let fallen = self.0.iter().find(|span| Some(span.id) == named_by);
         let good_seq = fallen.map_or(open, |span| span.good_seq);
         let good_seq = if from_seq > good_seq.saturating_add(1) { good_seq } else { open };
-        self.0.push(KeySpan { id, key, from_seq, until_seq: open, good_seq, named_by });
+        self.0.push(KeySpan { id, key, from_seq, until_seq, good_seq, named_by });
         Ok(())
     }
 
