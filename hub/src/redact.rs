@@ -61,12 +61,11 @@ impl App {
         legal_basis: &str,
     ) -> Result<Value, AdminError> {
         let not_found = || refused(city::Refusal::NotFound(feed.to_owned()));
-        let feed = match feed.parse::<FeedId>() {
-            Ok(feed) => feed,
-            Err(_) => {
-                let code: DistrictCode = feed.parse().map_err(|_bad| not_found())?;
-                self.city().directory.feed_of(&code).ok_or_else(not_found)?
-            }
+        let feed = if let Ok(feed) = feed.parse::<FeedId>() {
+            feed
+        } else {
+            let code: DistrictCode = feed.parse().map_err(|_bad| not_found())?;
+            self.city().directory.feed_of(&code).ok_or_else(not_found)?
         };
         if legal_basis.trim().is_empty() {
             return Err(refused(city::Refusal::NoLegalBasis));

@@ -47,7 +47,7 @@ impl App {
         let link = feed.map(|feed| self.links.get(feed)).unwrap_or_default();
         let progress = feed.and_then(|feed| self.store.feed(feed));
         let entry = feed.and_then(|feed| directory.feeds.get(&feed));
-        let head = progress.as_ref().map_or(Head::EMPTY, |progress| progress.head);
+        let mirrored = progress.as_ref().map_or(Head::EMPTY, |progress| progress.head);
         let applied = progress.as_ref().map_or(0, |progress| progress.applied.seq);
         let held = feed.and_then(|feed| city.gates.held(feed).cloned());
         let quarantined = feed
@@ -64,8 +64,8 @@ impl App {
             explain: damage
                 .map(|damage| damage.to_string())
                 .or_else(|| (!link.explain.is_empty()).then(|| link.explain.clone())),
-            seq: head.seq,
-            hash: head.hash,
+            seq: mirrored.seq,
+            hash: mirrored.hash,
             view_root: progress.as_ref().map_or(Hash::ZERO, |progress| progress.root),
             records: progress.as_ref().map_or(0, |progress| progress.records),
             quarantined,

@@ -147,7 +147,7 @@ impl App {
             }
         }
         let sealed = city.authority.sealed(own) || offered.iter().any(|o| o.records.is_none());
-        let offered = offered.into_iter().flat_map(|offer| offer.records).flatten().collect();
+        let offered = offered.into_iter().filter_map(|offer| offer.records).flatten().collect();
         Ok(Given { own, city, sealed, offered })
     }
 

@@ -1,7 +1,7 @@
 //! Curation and conflicts: what curators and districts do at once never loses anything, and what is found does not
 //! depend on who came first.
 
-#![expect(clippy::unwrap_used, reason = "a helper that cannot go on fails its test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that cannot go on fails its test")]
 
 use std::collections::BTreeMap;
 
@@ -375,9 +375,9 @@ fn a_hold_is_told_to_the_district_and_never_touches_the_core() {
     let changes = replica.city.curation.set_hold(id, &hold(true)).unwrap();
     commit(&mut hub, &mut replica, changes);
     replica.attend(&mut hub, &Topic::Record(id));
-    let held = replica.only(ConflictKind::Held);
-    assert!(replica.city.concerns(held, feed(3)) && !replica.city.concerns(held, feed(5)));
-    assert_eq!(held.opened.evidence, json!({ "legal_basis": "法", "reason": "因" }));
+    let found = replica.only(ConflictKind::Held);
+    assert!(replica.city.concerns(found, feed(3)) && !replica.city.concerns(found, feed(5)));
+    assert_eq!(found.opened.evidence, json!({ "legal_basis": "法", "reason": "因" }));
     let shown = row(&replica.city, id, &replica.state(id), None).unwrap();
     assert_eq!((shown.status, replica.state(id)), (CityStatus::Held, before));
     replica.take(&district.withdraw(id));

@@ -247,7 +247,7 @@ impl Projection {
         }
         let gate = match watch {
             Some((thresholds, now_ms)) => {
-                self.inspect(feed, &ops, passed, thresholds, now_ms, journals)
+                self.inspect(feed, ops_after(&ops, passed), (thresholds, now_ms), journals)
             }
             None => None,
         };
@@ -279,12 +279,9 @@ impl Projection {
         &mut self,
         feed: FeedId,
         ops: &[Op],
-        passed: u64,
-        thresholds: Thresholds,
-        now_ms: i64,
+        (thresholds, now_ms): (Thresholds, i64),
         journals: &impl Journals,
     ) -> Option<Gate> {
-        let ops = &ops[ops.partition_point(|op| op.seq <= passed)..];
         let mut inspector = self.inspectors.remove(&feed).unwrap_or_default();
         let live = self.mark(feed).live;
         let gate = inspector.inspect(ops, live, thresholds, now_ms, |id| {
@@ -389,4 +386,8 @@ impl Projection {
             tracing::warn!(%error, dir = %dir.display(), "cannot remove an old view");
         }
     }
+}
+
+fn ops_after(ops: &[Op], seq: u64) -> &[Op] {
+    &ops[ops.partition_point(|op| op.seq <= seq)..]
 }

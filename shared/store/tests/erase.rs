@@ -241,12 +241,15 @@ fn total(store: &Store) -> usize {
     store.search(&Query { text: SECRET.to_owned(), limit: 10, ..Query::default() }).unwrap().total
 }
 
+/// Name, script, what is erased and whether it had taken effect, what is expected of record 1.
+type Case = (&'static str, Vec<Change>, (u64, bool), Option<(Status, bool)>);
+
 #[test]
 fn what_is_erased_is_shown_as_gone_until_its_district_writes_again() {
     // Each script ends with what is erased and what comes after; then what is expected of record 1.
     let secret = |n| put(n, SECRET);
     let none = None::<(Status, bool)>;
-    let table: [(&str, Vec<Change>, (u64, bool), Option<(Status, bool)>); 9] = [
+    let table: [Case; 9] = [
         ("the only version", vec![secret(1)], (1, true), Some((Status::Withdrawn, true))),
         ("the last", vec![put(1, "甲"), secret(1)], (2, true), Some((Status::Withdrawn, true))),
         ("an earlier one", vec![secret(1), put(1, "甲")], (1, true), Some((Status::Live, false))),

@@ -66,15 +66,7 @@ pub fn run(size: &Size) -> Result<Value, Failed> {
 }
 
 async fn measure(size: &Size, city: &mut City, dir: &std::path::Path) -> Result<Value, Failed> {
-    city.start_hub("基准市").await?;
-    for number in 0..city.nodes.len() {
-        city.enrol(number).await?;
-        let node = &mut city.nodes[number];
-        let records = if number == 0 { size.backlog } else { size.records };
-        import(node, dir, records, "").await?;
-        node.member.start().await?;
-    }
-    level(city).await?;
+    begin(size, city, dir).await?;
     let client = reqwest::Client::new();
     let mut quiet = Vec::new();
     for number in 0..size.edits {
@@ -138,6 +130,19 @@ async fn measure(size: &Size, city: &mut City, dir: &std::path::Path) -> Result<
         "hub_peak_mib": peak_mib(city.hub.pid()),
         "roots_equal": true,
     }))
+}
+
+/// A city whose districts hold their records, all of them at the hub.
+async fn begin(size: &Size, city: &mut City, dir: &std::path::Path) -> Result<(), Failed> {
+    city.start_hub("基准市").await?;
+    for number in 0..city.nodes.len() {
+        city.enrol(number).await?;
+        let node = &mut city.nodes[number];
+        let records = if number == 0 { size.backlog } else { size.records };
+        import(node, dir, records, "").await?;
+        node.member.start().await?;
+    }
+    level(city).await
 }
 
 /// Imports a district's catalogue, or edits all of it.

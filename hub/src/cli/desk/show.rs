@@ -177,7 +177,7 @@ fn conflict(shown: &ConflictShown, output: Output) {
     let columns = shown.columns.each_ref().map(String::as_str);
     differences(columns, &shown.differences, output);
     for event in &shown.history {
-        let decision = event.decision.as_ref().map(|decision| decision.name());
+        let decision = event.decision.as_ref().map(liandong_core::city::Decision::name);
         output.line(&format!(
             "{} {} {} {} {}",
             clock::format_shanghai(event.at_ms),

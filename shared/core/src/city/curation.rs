@@ -266,10 +266,10 @@ impl Curation {
                 self.overlays.remove(&subject(op)?);
             }
             OpType::Hold => {
-                let hold: Hold = read(op)?;
-                if hold.active {
+                let said: Hold = read(op)?;
+                if said.active {
                     let held = Held {
-                        hold,
+                        hold: said,
                         seq: op.seq,
                         op_hash: op.hash,
                         actor: op.actor.clone(),

@@ -161,7 +161,7 @@ impl Store {
         let limit = limit.clamp(1, limit::PAGE_RECORDS_MAX);
         let mut found = Vec::new();
         let city = self.city();
-        for origin in self.shared.origins(&city, filter.feed) {
+        for origin in origins(&city, filter.feed) {
             // Records stand in the order of their origins, so what lies before the cursor's is over.
             if origin.is_some_and(|origin| after.is_some_and(|after| after.origin() > origin)) {
                 continue;
@@ -294,16 +294,6 @@ impl Shared {
         })
     }
 
-    /// The feeds that minted what a feed owns now, in order; one entry for all of them when no feed is asked for.
-    fn origins(&self, city: &City, feed: Option<FeedId>) -> Vec<Option<FeedId>> {
-        let Some(feed) = feed else { return vec![None] };
-        let mut origins = vec![feed];
-        origins.extend(city.rules(feed).transfers.iter().map(|transfer| transfer.from_feed));
-        origins.sort_unstable();
-        origins.dedup();
-        origins.into_iter().map(Some).collect()
-    }
-
     /// The records that a feed owns now.
     pub(super) fn records_owned(
         &self,
@@ -311,7 +301,7 @@ impl Shared {
         feed: FeedId,
     ) -> Result<BTreeSet<RecordId>, StoreError> {
         let mut found = BTreeSet::new();
-        for origin in self.origins(city, Some(feed)) {
+        for origin in origins(city, Some(feed)) {
             let mut at = None;
             loop {
                 let page = self.view.load().records(origin, at, limit::PAGE_RECORDS_MAX)?;
@@ -333,7 +323,7 @@ impl Shared {
         }
         let city = Arc::clone(&self.city.borrow());
         let mut found = Vec::new();
-        for origin in self.origins(&city, Some(transfer.from_feed)) {
+        for origin in origins(&city, Some(transfer.from_feed)) {
             let mut at = None;
             loop {
                 let page = self.view.load().records(origin, at, limit::PAGE_RECORDS_MAX)?;
@@ -345,4 +335,14 @@ impl Shared {
         found.dedup();
         Ok(found)
     }
+}
+
+/// The feeds that minted what a feed owns now, in order; one entry for all of them when no feed is asked for.
+fn origins(city: &City, feed: Option<FeedId>) -> Vec<Option<FeedId>> {
+    let Some(feed) = feed else { return vec![None] };
+    let mut origins = vec![feed];
+    origins.extend(city.rules(feed).transfers.iter().map(|transfer| transfer.from_feed));
+    origins.sort_unstable();
+    origins.dedup();
+    origins.into_iter().map(Some).collect()
 }

@@ -351,9 +351,11 @@ fn index_once(shared: &Shared) -> Result<bool, StoreError> {
     let mut room = if live { limit::INDEX_OPS_LIVE } else { limit::INDEX_OPS_MAX };
     let mut progress: Vec<_> =
         shared.progress.read().iter().map(|(feed, at)| (*feed, *at)).collect();
-    let ruled =
-        |(feed, at): &(FeedId, FeedProgress)| (at.rules != Hash::ZERO).then_some((*feed, at.rules));
-    let rules: BTreeMap<FeedId, Hash> = progress.iter().filter_map(ruled).collect();
+    let rules: BTreeMap<FeedId, Hash> = progress
+        .iter()
+        .filter(|(_, at)| at.rules != Hash::ZERO)
+        .map(|(feed, at)| (*feed, at.rules))
+        .collect();
     // Whoever is least behind comes first.
     progress.sort_by_key(|(_, at)| at.applied.seq.saturating_sub(at.indexed.seq));
     for (feed, progress) in progress {
@@ -458,12 +460,11 @@ fn index_state(
         return Ok(());
     };
     let read;
-    let op = match op {
-        Some(op) => op,
-        None => {
-            read = shared.op_of(id, &state)?;
-            &read
-        }
+    let op = if let Some(op) = op {
+        op
+    } else {
+        read = shared.op_of(id, &state)?;
+        &read
     };
     if op.signed.withheld {
         // Its content was erased a moment ago; the fold that says so follows.
