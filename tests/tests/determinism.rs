@@ -218,7 +218,7 @@ impl Replica {
         let disk = Arc::new(SimDisk::default());
         let open = |feed: u8| {
             let dir = PathBuf::from(format!("/{feed}"));
-            (feed, Journal::open(disk.clone(), &dir, feed_id(feed)).unwrap())
+            (feed, Journal::open(Arc::<SimDisk>::clone(&disk), &dir, feed_id(feed)).unwrap())
         };
         Self {
             journals: (1..=HUB).map(open).collect(),

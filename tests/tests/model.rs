@@ -4,6 +4,8 @@
 //! The verdict is production's `link::compare`; what counts is production's `Rules`. A cursor that is only a number and
 //! a cursor kept by the sender must both be refuted, which shows that the model bites.
 
+#![expect(clippy::print_stdout, reason = "how much was looked at is told")]
+
 use std::collections::BTreeSet;
 
 use jiff::civil::date;

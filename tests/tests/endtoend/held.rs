@@ -1,6 +1,7 @@
 //! What a district does to many records at once waits for a person; what it withdraws from the public does not wait.
 
 use liandong_core::id::RecordId;
+use liandong_node::import::plan::Options;
 use liandong_server::site::State;
 use liandong_tests::{City, Member, rows, wait_until};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ async fn district(city: &City) -> (Member, Vec<RecordId>) {
     let node = city.join("310115", "浦东新区").await;
     let file = city.root().join("rows.csv");
     std::fs::write(&file, rows::csv(&rows::rows(0..RECORDS))).unwrap();
-    let report = node.import(&file, Default::default()).await.unwrap();
+    let report = node.import(&file, Options::default()).await.unwrap();
     assert_eq!(report.new, RECORDS, "{report:?}");
     city.level(&node).await;
     let mut listed = node.list().await;
@@ -63,7 +64,7 @@ async fn a_mass_withdrawal_waits_with_a_clear_list_until_a_person_agrees() {
         city.hub.cli(&["held", "release", "310115", "--reason", "已电话核实"]).await.exits(0);
     city.level(&node).await;
     assert_eq!(city.hub.record(ids[0]).await.0, 410);
-    assert_eq!(city.district("310115").await.records as usize, RECORDS - 30 + 1);
+    assert_eq!(city.district("310115").await.records, RECORDS as u64 - 30 + 1);
     assert_eq!(city.hub.cli_json(&["held", "list"]).await, json!([]));
     node.stop().await;
 }
@@ -102,7 +103,7 @@ async fn a_withdrawal_behind_a_long_backlog_is_obeyed_before_its_turn() {
     .await;
     let file = city.root().join("more.csv");
     std::fs::write(&file, rows::csv(&rows::rows(1_000..4_000))).unwrap();
-    node.import(&file, Default::default()).await.unwrap();
+    node.import(&file, Options::default()).await.unwrap();
     node.withdraw(ids[7], "涉及个人信息").await.unwrap();
     let _done = city.hub.cli(&["district", "resume", "310115"]).await.exits(0);
     wait_until("the record is gone", async || {
