@@ -343,8 +343,7 @@ impl Watch {
 
 impl Watch {
     /// The duplicates of a record with the states of both sides. Of very many the strongest are told; one that the
-    /// other
-    /// side tells still stands.
+    /// other side tells still stands.
     fn pairs(
         &self,
         id: RecordId,
