@@ -15,6 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use liandong_core::{
@@ -136,6 +137,8 @@ pub(crate) struct Recovery {
     feed: FeedId,
     state: Mutex<State>,
     on: watch::Sender<bool>,
+    /// A node has shown that the hub's feed here is not an old one.
+    heard: watch::Sender<bool>,
     /// One node returns its mirror at a time, and none while the recovery ends.
     turn: tokio::sync::Mutex<()>,
 }
@@ -171,6 +174,7 @@ impl Recovery {
             feed,
             state: Mutex::default(),
             on: watch::Sender::new(false),
+            heard: watch::Sender::new(false),
             turn: tokio::sync::Mutex::new(()),
         };
         recovery.state.lock().forks = recovery.kept_forks()?;
@@ -315,7 +319,10 @@ impl Recovery {
         now_ms: i64,
     ) -> Result<(), StoreError> {
         let mut state = self.state.lock();
-        let Some(under) = &mut state.under else { return Ok(()) };
+        let Some(under) = &mut state.under else {
+            self.heard.send_if_modified(|heard| !std::mem::replace(heard, *heard || hub.seq > 0));
+            return Ok(());
+        };
         let known = under.notes.spoken.get(&from);
         if known.is_some_and(|known| (known.feed, known.hub) == (feed, hub)) {
             return Ok(());
@@ -324,6 +331,22 @@ impl Recovery {
         under.notes.changed_ms = now_ms;
         tracing::info!(%from, %feed, %hub, "a node has spoken in the recovery");
         write_notes(&self.dir, &under.notes)
+    }
+
+    /// Waits until the hub may decide something by itself. One that was replaced by an old copy does not know it; so
+    /// after a start it first hears a node, or waits in vain for a while.
+    pub(crate) async fn settled(&self, city: &City) {
+        let (mut on, mut heard) = (self.watch(), self.heard.subscribe());
+        let listen = Duration::from_millis(limit::RECOVERY_LISTEN_MS);
+        loop {
+            drop(on.wait_for(|on| !*on).await);
+            if !city.directory.feeds.is_empty() {
+                drop(tokio::time::timeout(listen, heard.wait_for(|heard| *heard)).await);
+            }
+            if !self.is_on() {
+                return;
+            }
+        }
     }
 
     /// The city as it will be when what came back is taken.

@@ -50,10 +50,9 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let sync = tokio::spawn(serve_grpc(grpc, Arc::clone(&app), site, stopped.clone()));
     let keeper = tokio::spawn(keep(Arc::clone(&app)));
     let recovery = tokio::spawn(recovery::run(Arc::clone(&app)));
-    let gates = tokio::spawn(once_recovered(Arc::clone(&app), gate::run(Arc::clone(&app))));
+    let gates = tokio::spawn(once_settled(Arc::clone(&app), gate::run(Arc::clone(&app))));
     let upkeep = tokio::spawn(telemetry::upkeep());
-    let attendant =
-        tokio::spawn(once_recovered(Arc::clone(&app), attend::attend(Arc::clone(&app))));
+    let attendant = tokio::spawn(once_settled(Arc::clone(&app), attend::attend(Arc::clone(&app))));
     let backups = tokio::spawn(backup::schedule(Arc::clone(&app)));
     let erasing = {
         let app = Arc::clone(&app);
@@ -92,12 +91,10 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What writes decisions by itself waits until the hub has its own feed back.
-async fn once_recovered(app: Arc<App>, task: impl Future<Output = ()>) {
-    let mut recovering = app.recovery.watch();
-    if recovering.wait_for(|on| !*on).await.is_ok() {
-        task.await;
-    }
+/// What writes decisions by itself waits until the hub knows that it has its own feed whole.
+async fn once_settled(app: Arc<App>, task: impl Future<Output = ()>) {
+    app.recovery.settled(&app.city()).await;
+    task.await;
 }
 
 async fn serve_grpc(

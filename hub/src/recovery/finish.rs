@@ -81,6 +81,7 @@ impl Recovery {
         std::fs::remove_file(&notes).map_err(StoreError::io(&notes))?;
         self.state.lock().under = None;
         self.forget_tail();
+        self.heard.send_replace(true);
         self.on.send_replace(false);
         Ok(())
     }

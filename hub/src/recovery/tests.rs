@@ -200,3 +200,38 @@ fn ops_that_the_hub_did_not_sign_are_refused_and_begin_no_recovery() {
     assert!(hub.recovery.is_on());
     assert_eq!(hub.back(), more);
 }
+
+#[test]
+fn a_hub_that_was_started_decides_nothing_by_itself_before_it_has_heard_a_node() {
+    let held = ops(Head::EMPTY, 3, 1);
+    let hub = Hub::new(&held, None);
+    let mut city = City::default();
+    let bind = liandong_core::directory::FeedGrant {
+        feed: NODES[0],
+        code: "310115".parse().unwrap(),
+        token: Hash::ZERO,
+        instance: liandong_core::id::InstanceId::new([1; 16]),
+        key: None,
+    };
+    let change = Change {
+        kind: OpType::DirFeed,
+        subject: Vec::new(),
+        base: None,
+        payload: serde_json::to_vec(&bind).unwrap(),
+        visibility: Visibility::Shared,
+    };
+    let stamp = Stamp { now_ms: 0, uid: [7; 16], actor: "a".to_owned() };
+    city.apply(&author().author(head(&held), change, stamp).unwrap()).unwrap();
+    let mut time = tokio::runtime::Builder::new_current_thread();
+    time.enable_time().start_paused(true);
+    time.build().unwrap().block_on(async {
+        hub.recovery.settled(&City::default()).await;
+        let mut settled = std::pin::pin!(hub.recovery.settled(&city));
+        assert!(futures::poll!(&mut settled).is_pending());
+        // One that mirrors nothing proves nothing.
+        hub.recovery.spoke(NODES[0], Head::EMPTY, Head::EMPTY, 5).unwrap();
+        assert!(futures::poll!(&mut settled).is_pending());
+        hub.recovery.spoke(NODES[0], Head::EMPTY, head(&held), 5).unwrap();
+        settled.await;
+    });
+}

@@ -31,6 +31,9 @@ pub const RECEIPTS_MAX: usize = 1024;
 /// A hub that recovers waits so long for news of its own feed before it goes on by itself, milliseconds: a node may
 /// come that mirrors more of it than all that came before.
 pub const RECOVERY_QUIET_MS: i64 = 5_000;
+/// A hub that was started decides nothing by itself before a node has shown that its feed is not an old one, or so long
+/// when none comes, milliseconds.
+pub const RECOVERY_LISTEN_MS: u64 = 30_000;
 /// Withdrawals that may go before their turn in one message.
 pub const URGENT_OPS_MAX: usize = 64;
 /// Outcomes in one acknowledgement.
