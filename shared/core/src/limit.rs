@@ -68,6 +68,14 @@ pub const PAGE_HITS_MAX: usize = 100;
 pub const OFFSET_MAX: usize = 10_000;
 /// Longest query, characters.
 pub const QUERY_CHARS_MAX: usize = 256;
+/// Longest query expression, characters. Parsing costs time in proportion.
+pub const EXPR_CHARS_MAX: usize = 8_192;
+/// Parentheses within parentheses of a query expression.
+pub const EXPR_DEPTH_MAX: usize = 32;
+/// Conditions of a query expression.
+pub const EXPR_CLAUSES_MAX: usize = 256;
+/// Conditions of a query expression that compare with a pattern: each reads all values of its label.
+pub const EXPR_PATTERNS_MAX: usize = 16;
 /// Longest-lived join token, seconds.
 pub const TOKEN_TTL_SECS_MAX: u64 = 30 * 24 * 3600;
 /// Join token when nothing else is said, seconds.
