@@ -93,16 +93,32 @@ pub enum TimeField {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExprError {
     /// More characters than are read.
-    #[error("查询超过{max}个字符，请缩短 / the query has more than {max} characters; shorten it", max = limit::EXPR_CHARS_MAX)]
+    #[error(
+        "查询超过{max}个字符，请缩短 / \
+         the query has more than {max} characters; shorten it",
+        max = limit::EXPR_CHARS_MAX
+    )]
     Long,
     /// Parentheses in parentheses.
-    #[error("第{0}个字符：括号超过{max}层，请减少嵌套 / character {0}: parentheses more than {max} deep; nest them less", max = limit::EXPR_DEPTH_MAX)]
+    #[error(
+        "第{0}个字符：括号超过{max}层，请减少嵌套 / \
+         character {0}: parentheses more than {max} deep; nest them less",
+        max = limit::EXPR_DEPTH_MAX
+    )]
     Deep(usize),
     /// Too many conditions.
-    #[error("条件超过{max}个，请分几次查询 / more than {max} conditions; ask in several queries", max = limit::EXPR_CLAUSES_MAX)]
+    #[error(
+        "条件超过{max}个，请分几次查询 / \
+         more than {max} conditions; ask in several queries",
+        max = limit::EXPR_CLAUSES_MAX
+    )]
     Clauses,
     /// Too many conditions with wildcards.
-    #[error("通配条件超过{max}个，请写完整的值 / more than {max} conditions with wildcards; write whole values", max = limit::EXPR_PATTERNS_MAX)]
+    #[error(
+        "通配条件超过{max}个，请写完整的值 / \
+         more than {max} conditions with wildcards; write whole values",
+        max = limit::EXPR_PATTERNS_MAX
+    )]
     Patterns,
     /// `{!…}`, which would choose another query parser.
     #[error(
@@ -141,7 +157,10 @@ pub enum ExprError {
     RangeForm(usize),
     /// A range of something that has no order.
     #[error(
-        "第{at}个字符：字段 {field} 不能按范围查询，只有 metadata_created 和 metadata_modified 可以 / character {at}: {field} takes no range; metadata_created and metadata_modified do"
+        #[error(
+            "第{at}个字符：字段 {field} 不能按范围查询，只有 metadata_created 和 metadata_modified 可以 / \
+             character {at}: {field} takes no range; metadata_created and metadata_modified do"
+        )]
     )]
     NoRange {
         /// Where the range stands.
@@ -156,7 +175,10 @@ pub enum ExprError {
     Backwards(usize),
     /// A moment that cannot be read.
     #[error(
-        "第{at}个字符：{given:?} 不是时间，请写成 2026-11-23T05:14:07Z 或 NOW-7DAYS / character {at}: {given:?} is no moment; write 2026-11-23T05:14:07Z or NOW-7DAYS"
+        #[error(
+            "第{at}个字符：{given:?} 不是时间，请写成 2026-11-23T05:14:07Z 或 NOW-7DAYS / \
+             character {at}: {given:?} is no moment; write 2026-11-23T05:14:07Z or NOW-7DAYS"
+        )]
     )]
     Time {
         /// Where it stands.

@@ -225,7 +225,9 @@ proptest! {
     }
 
     #[test]
-    fn extras_have_each_key_once_and_never_a_field_of_ckan(extensions in prop::collection::btree_map("\\PC{1,9}", "\\PC{0,9}", 0..5)) {
+    fn extras_have_each_key_once_and_never_a_field_of_ckan(
+        extensions in prop::collection::btree_map("\\PC{1,9}", "\\PC{0,9}", 0..5),
+    ) {
         let record = Record { extensions, ..record() };
         let extras = extras(id(), &record);
         let keys: BTreeSet<&String> = extras.iter().map(|(key, _)| key).collect();
