@@ -157,10 +157,8 @@ pub enum ExprError {
     RangeForm(usize),
     /// A range of something that has no order.
     #[error(
-        #[error(
-            "第{at}个字符：字段 {field} 不能按范围查询，只有 metadata_created 和 metadata_modified 可以 / \
+        "第{at}个字符：字段 {field} 不能按范围查询，只有 metadata_created 和 metadata_modified 可以 / \
              character {at}: {field} takes no range; metadata_created and metadata_modified do"
-        )]
     )]
     NoRange {
         /// Where the range stands.
@@ -175,10 +173,8 @@ pub enum ExprError {
     Backwards(usize),
     /// A moment that cannot be read.
     #[error(
-        #[error(
-            "第{at}个字符：{given:?} 不是时间，请写成 2026-11-23T05:14:07Z 或 NOW-7DAYS / \
+        "第{at}个字符：{given:?} 不是时间，请写成 2026-11-23T05:14:07Z 或 NOW-7DAYS / \
              character {at}: {given:?} is no moment; write 2026-11-23T05:14:07Z or NOW-7DAYS"
-        )]
     )]
     Time {
         /// Where it stands.
