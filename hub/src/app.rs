@@ -6,7 +6,7 @@ use std::{
 };
 
 use liandong_core::{
-    city::{self, City},
+    city::{self, City, HubAnchor, HubKeys},
     directory::Refusal,
     id::FeedId,
     limit,
@@ -23,9 +23,10 @@ use liandong_server::{
     tls::{ServerTls, TlsError},
 };
 use liandong_store::{EngineKind, Options, OwnFeed, Store, StoreError, WriteError};
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-use crate::{archive::Archive, config::Config, link::Links, recovery::Recovery};
+use crate::{archive::Archive, config::Config, link::Links, recovery::Recovery, root};
 
 /// Below the hub's directory: keys of its feed.
 pub const KEYS_DIR: &str = "keys";
@@ -63,6 +64,12 @@ pub enum AppError {
         "中心正在从各区节点恢复，暂不接受新的决定 / the hub recovers from its nodes; nothing is decided until then"
     )]
     Recovering,
+    /// The key here is an old one.
+    #[error("本机的签名密钥已被更换，不再有效 / the key here was replaced and signs no longer")]
+    KeyPassed,
+    /// The root's word is missing, is another root's or an old one.
+    #[error("根密钥不符，或授权已过时 / not the hub's root key, or an old grant")]
+    NotGranted,
     /// There is no recovery to be ended.
     #[error("中心没有在恢复 / the hub does not recover")]
     NotRecovering,
@@ -100,6 +107,14 @@ impl Explain for AppError {
                 Failure::new("recovering", Exit::Conflict, zh, en)
                     .remedy("进度见 liandong-hub recover status", "see liandong-hub recover status")
             }
+            Self::KeyPassed | Self::NotGranted => {
+                let text = self.to_string();
+                let (zh, en) = text.split_once(" / ").unwrap_or((&text, &text));
+                Failure::new("hub_key", Exit::Conflict, zh, en).remedy(
+                    "运行 liandong-hub key rotate --root-key <根密钥文件>",
+                    "run liandong-hub key rotate --root-key <the root's file>",
+                )
+            }
             Self::NotRecovering => {
                 let text = self.to_string();
                 let (zh, en) = text.split_once(" / ").unwrap_or((&text, &text));
@@ -133,6 +148,8 @@ pub struct App {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) own: OwnFeed,
+    pub(crate) hub_keys: Mutex<HubKeys>,
+    pub(crate) hub_anchor: HubAnchor,
     pub(crate) authority: Authority,
     pub(crate) tls: ServerTls,
     pub(crate) links: Links,
@@ -159,7 +176,7 @@ impl App {
         for sub in [KEYS_DIR, CA_DIR, DATA_DIR] {
             std::fs::create_dir_all(dir.join(sub)).map_err(io(dir))?;
         }
-        keys::create(&dir.join(KEYS_DIR))?;
+        root::create(dir)?;
         Authority::create(&dir.join(CA_DIR), clock::now_ms())?;
         let text = toml::to_string_pretty(config).unwrap_or_default();
         let path = dir.join(crate::config::FILE);
@@ -190,7 +207,12 @@ impl App {
             ..Options::new(dir.join(DATA_DIR))
         };
         let store = Store::open(options)?;
-        let own = OwnFeed::new(author);
+        let hub_anchor = root::read(dir, &author)?;
+        let damaged = |what: String| IdentityError::Damaged { path: dir.join(KEYS_DIR), what };
+        let mut hub_keys =
+            HubKeys::new(author.feed(), hub_anchor).map_err(|fault| damaged(fault.to_string()))?;
+        hub_keys.follow(&store.city());
+        let own = OwnFeed::new(root::settle(dir, &hub_keys, author)?);
         // Nobody but the hub can say how far its own feed went: it is recovered from the nodes, not cut off.
         if let Some(damage) = store.damage(own.feed()) {
             return Err(StoreError::from(damage).into());
@@ -207,6 +229,8 @@ impl App {
             config,
             store,
             own,
+            hub_keys: Mutex::new(hub_keys),
+            hub_anchor,
             authority,
             tls,
             links: Links::read(dir),
@@ -237,6 +261,7 @@ impl App {
         }
         // An earlier caller may have gone away after its ops were durable and before they were folded.
         self.store.applied(self.own.feed(), self.store.head(self.own.feed()).seq).await;
+        self.require_key()?;
         let changes = decide(&self.city())?;
         turn.write(changes, || keys::stamp(actor)).await?;
         for feed in self.city().directory.feeds.keys() {
@@ -250,10 +275,7 @@ impl App {
         let directory = &self.city().directory;
         let mut keys: std::collections::BTreeMap<_, _> =
             directory.feeds.iter().map(|(feed, entry)| (*feed, entry.keys.clone())).collect();
-        let mut own = Keys::default();
-        if own.grant(&self.own.author().public_key(), 1).is_ok() {
-            keys.insert(self.own.feed(), own);
-        }
+        keys.insert(self.own.feed(), self.hub_keys().keys().clone());
         keys
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use liandong_core::id::{Hash, Head};
+use liandong_core::id::Head;
 use liandong_server::{
     backup::{self, BackedUp, Backups},
     clock, command,
@@ -79,7 +79,8 @@ impl BackedUp for App {
             incarnation: self.city().hub_incarnation(),
             own_feed,
             hub_feed: own_feed,
-            authors: [(own_feed, Hash::new(self.own.author().public_key()))].into(),
+            authors: [(own_feed, self.hub_anchor.first_key)].into(),
+            hub_root: self.hub_keys().root(),
             feeds: [].into(),
         }
     }

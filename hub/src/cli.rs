@@ -26,7 +26,7 @@ use crate::{
     key,
     policy::PolicyCommand,
     recovery::{self, RecoverCommand},
-    serve, transfer,
+    root, serve, transfer,
 };
 
 /// Name and version, as the status shows them.
@@ -67,9 +67,15 @@ enum Sub {
     /// 目录移交 / Records that change hands between districts
     #[command(subcommand)]
     Transfer(transfer::Command),
-    /// 各区的签名密钥 / Signing keys of the districts
+    /// 各区与中心的签名密钥 / Signing keys of the districts and of the hub
     #[command(subcommand)]
-    Key(key::Command),
+    Key(KeySub),
+    /// 写出信任锚文件，供节点接入时核对 / Write what nodes check the hub against when they join
+    Anchor {
+        /// 写入此文件 / Write it to this file
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// 各区的证书 / Certificates of the districts
     #[command(subcommand)]
     Cert(key::CertCommand),
@@ -172,6 +178,14 @@ enum DistrictSub {
 }
 
 #[derive(Debug, Subcommand)]
+enum KeySub {
+    #[command(flatten)]
+    District(key::Command),
+    #[command(flatten)]
+    Hub(root::Sub),
+}
+
+#[derive(Debug, Subcommand)]
 enum ArchiveSub {
     /// 列出归档：何时、何人、为何 / List them: when, by whom, why
     List,
@@ -209,7 +223,18 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Sub::District(DistrictSub::Change(command)) => Command::District(command),
         Sub::Redact { feed, seq, legal_basis } => Command::Redact { feed, seq, legal_basis },
         Sub::Transfer(command) => Command::Transfer(command),
-        Sub::Key(command) => Command::Key(command),
+        Sub::Key(KeySub::District(command)) => Command::Key(command),
+        Sub::Key(KeySub::Hub(sub)) => {
+            let call = |command: Command| {
+                let dir = dir.clone();
+                async move { run(&dir, &command, output).await }
+            };
+            return root::run(sub, output, call).await;
+        }
+        Sub::Anchor { out } => {
+            let anchor = run(&dir, &Command::HubKey(root::Command::Anchor), output).await?;
+            return root::write_anchor(anchor, &out, output);
+        }
         Sub::Cert(command) => Command::Cert(command),
         Sub::District(DistrictSub::List) | Sub::Status => Command::Status,
         Sub::Search { query, district, limit } => {
@@ -282,6 +307,10 @@ fn initialise(dir: &std::path::Path, init: &Init, output: Output) -> Result<Exit
         };
         output.line(next);
     }
+    let root = dir.join(root::ROOT_FILE);
+    if root.exists() {
+        root::warn_of_root(&root, output);
+    }
     Ok(Exit::Ok)
 }
 
@@ -318,6 +347,8 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
         }
         Command::Transfer(command) => transfer::show(command, answer, output)?,
         Command::Key(command) => key::show(command, answer, output)?,
+        // Shown by the command line that asked in several steps.
+        Command::HubKey(_) => {}
         Command::Cert(key::CertCommand::Revoke { fingerprint, .. }) => {
             output.line(&format!("已吊销 / revoked: {fingerprint}"));
         }
@@ -439,6 +470,19 @@ async fn doctor(dir: &std::path::Path, output: Output) -> Result<Exit, Failure> 
         "证书机构 authority",
         authority.map(|authority| authority.fingerprint()).map_err(|error| error.explain()),
     ));
+    let root = dir.join(root::ROOT_FILE);
+    let moved = if root.exists() {
+        Err(Failure::new(
+            "root_key_here",
+            Exit::Error,
+            format!("根密钥仍在本机：{}", root.display()),
+            format!("the root key is still here: {}", root.display()),
+        )
+        .remedy("移到离线介质并从本机删除", "move it to offline media"))
+    } else {
+        Ok("不在本机 / not here".to_owned())
+    };
+    checks.push(("根密钥 root key", moved));
     checks.push((
         "数据 data",
         run(dir, &Command::Status, output)

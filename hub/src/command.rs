@@ -29,7 +29,7 @@ use crate::{
     operator::OperatorCommand,
     policy::PolicyCommand,
     recovery::RecoverCommand,
-    transfer,
+    root, transfer,
 };
 
 /// What the command line can ask for.
@@ -51,6 +51,8 @@ pub enum Command {
     Transfer(transfer::Command),
     /// Signing keys of the districts.
     Key(key::Command),
+    /// The hub's own key and its root.
+    HubKey(root::Command),
     /// Certificates of the districts.
     Cert(key::CertCommand),
     /// Erase the content of an op everywhere.
@@ -185,6 +187,7 @@ impl App {
             Command::District(command) => self.change_district(command).await,
             Command::Transfer(command) => self.transfer(command).await,
             Command::Key(command) => self.change_key(command).await,
+            Command::HubKey(command) => self.change_hub_key(command).await,
             Command::Cert(command) => self.change_certificate(command).await,
             Command::Redact { feed, seq, legal_basis } => {
                 self.redact(&feed, seq, &legal_basis).await

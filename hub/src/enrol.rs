@@ -85,13 +85,15 @@ impl Enrol {
         let seated = self.seat(&asked).await.map_err(|error| status(&error))?;
         let Seated { feed, incarnation, district, certificate, mirror } = seated;
         tracing::info!(district = %district.code, %feed, "a node joined");
+        let root = self.app.hub_keys().root();
         Ok(JoinReply {
             certificate_der: certificate.into(),
             ca_der: self.app.authority.ca_der().to_vec().into(),
             district_code: district.code.to_string(),
             district_name: district.name,
             hub_feed_id: self.app.own.feed().as_bytes().to_vec().into(),
-            hub_public_key: self.app.own.author().public_key().to_vec().into(),
+            hub_public_key: self.app.hub_anchor.first_key.as_bytes().to_vec().into(),
+            hub_root: root.map(|root| root.as_bytes().to_vec().into()).unwrap_or_default(),
             feed_id: feed.as_bytes().to_vec().into(),
             mirror_head: Some(write_head(feed, mirror)),
             incarnation,

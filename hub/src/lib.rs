@@ -26,6 +26,7 @@ mod recover;
 mod recover_hub;
 pub mod recovery;
 pub mod redact;
+pub mod root;
 mod serve;
 mod site;
 mod sync;

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use liandong_core::{
     limit,
-    op::Keys,
     wire::{read_batch, recover::write_head},
 };
 use liandong_proto::sync as pb;
@@ -60,10 +59,10 @@ pub(crate) async fn take_back(
 ) -> Result<Response<pb::ReturnHubFeedReply>, Status> {
     let peer = admit(app, &request)?;
     let own = app.own.feed();
-    let mut keys = Keys::default();
-    keys.grant(&app.own.author().public_key(), 1).map_err(malformed)?;
     let mut messages = request.into_inner();
     let _one_at_a_time = app.recovery.turn().await;
+    let followed = tokio::task::block_in_place(|| app.recovery.follow(app.hub_keys(), &app.store));
+    let keys = followed.map_err(|error| refused(&error.into()))?;
     let mut taking: Option<Taking<'_>> = None;
     loop {
         let message = tokio::time::timeout(SILENCE, messages.message()).await;

@@ -19,7 +19,7 @@ use std::{
 };
 
 use liandong_core::{
-    city::City,
+    city::{City, HubKeys},
     id::{FeedId, Hash, Head},
     limit,
     op::{Op, SignedOp},
@@ -209,6 +209,22 @@ impl Recovery {
     /// Whether the hub recovers.
     pub(crate) fn is_on(&self) -> bool {
         *self.on.borrow()
+    }
+
+    /// Whether the journal holds all that came back.
+    pub(crate) fn is_back(&self, head: Head) -> bool {
+        self.state.lock().under.as_ref().is_none_or(|under| head.seq >= under.tail.head().seq)
+    }
+
+    /// The hub's keys as what came back so far tells them.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`.
+    pub(crate) fn follow(&self, mut keys: HubKeys, store: &Store) -> Result<HubKeys, StoreError> {
+        if let Some(under) = &self.state.lock().under {
+            keys.follow(&self.city(under, store)?);
+        }
+        Ok(keys)
     }
 
     /// Changes when a recovery begins or ends.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use liandong_core::{
+    city::{HubAnchor, HubKeys},
     id::{FeedId, Head},
     mapping::Mapping,
     op::{Keys, OpFault},
@@ -135,7 +136,8 @@ pub struct App {
     pub(crate) mapping: Mapping,
     pub(crate) link: SharedLink,
     pub(crate) backups: Backups,
-    pub(crate) hub_key: [u8; 32],
+    hub_keys: Mutex<HubKeys>,
+    pub(crate) hub_anchor: HubAnchor,
     pub(crate) hub_feed: FeedId,
     pub(crate) client_tls: ClientTls,
     pub(crate) server_tls: ServerTls,
@@ -163,15 +165,14 @@ impl App {
         let (identity, author) = keys::open(&dir.join(KEYS_DIR))?;
         let ca_der = anchor.ca_der()?;
         let (certificate, key) = read_certificate(dir)?;
-        let damaged = || IdentityError::Damaged {
+        let damaged = |what: &str| IdentityError::Damaged {
             path: dir.join(Anchor::FILE),
-            what: "hub_public_key".to_owned(),
+            what: what.to_owned(),
         };
-        let hub_key = hex::decode(&anchor.hub_public_key).map_err(|_hex| damaged())?;
-        let hub_feed = anchor.hub_feed.parse().map_err(|_hex| IdentityError::Damaged {
-            path: dir.join(Anchor::FILE),
-            what: "hub_feed".to_owned(),
-        })?;
+        let hub_anchor = anchor.hub().map_err(damaged)?;
+        let hub_feed = anchor.hub_feed.parse().map_err(|_hex| damaged("hub_feed"))?;
+        let hub_keys =
+            HubKeys::new(hub_feed, hub_anchor).map_err(|_point| damaged("hub_public_key"))?;
         let engine = match config.view.engine {
             Engine::Sled => EngineKind::Sled,
             Engine::Redb => EngineKind::Redb,
@@ -202,7 +203,8 @@ impl App {
             mapping: mapping(&config)?,
             client_tls: ClientTls::mutual(&ca_der, &certificate, &key)?,
             server_tls: ServerTls::new(&ca_der, &certificate, &key)?,
-            hub_key: hub_key.as_slice().try_into().map_err(|_length| damaged())?,
+            hub_keys: Mutex::new(hub_keys),
+            hub_anchor,
             hub_feed,
             dir: dir.to_owned(),
             backups: Backups::read(dir, &config.backup),
@@ -253,10 +255,19 @@ impl App {
         let feed = self.own.feed();
         let gone =
             |head: Head| self.store.hash_at(feed, head.seq).ok().flatten() != Some(head.hash);
+        let keys = self.hub_keys();
+        let signed = |receipt: &KeptReceipt| {
+            keys.all().iter().any(|key| receipt.verifies(feed, key.as_bytes()))
+        };
         let receipts = self.receipts.all().into_iter();
-        receipts
-            .filter(|receipt| gone(receipt.head) && receipt.verifies(feed, &self.hub_key))
-            .collect()
+        receipts.filter(|receipt| gone(receipt.head) && signed(receipt)).collect()
+    }
+
+    /// The keys of the hub's feed, as far as it is mirrored and folded here.
+    pub(crate) fn hub_keys(&self) -> HubKeys {
+        let mut keys = self.hub_keys.lock();
+        keys.follow(&self.store.city());
+        keys.clone()
     }
 
     /// The hub's own feed as it is mirrored here.
@@ -271,10 +282,7 @@ impl App {
         let feeds = city.directory.feeds.iter();
         let mut keys: BTreeMap<_, _> =
             feeds.map(|(feed, entry)| (*feed, entry.keys.clone())).collect();
-        let mut hub = Keys::default();
-        if hub.grant(&self.hub_key, 1).is_ok() {
-            keys.insert(self.hub_feed, hub);
-        }
+        keys.insert(self.hub_feed, self.hub_keys().keys().clone());
         let own = self.own.feed();
         if !keys.contains_key(&own)
             && let Ok(known) = crate::key::first(&self.dir, &self.own.author())

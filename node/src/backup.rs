@@ -75,7 +75,8 @@ impl BackedUp for App {
             incarnation: self.own.author().incarnation(),
             own_feed,
             hub_feed: self.hub_feed,
-            authors: [(own_feed, own_key), (self.hub_feed, Hash::new(self.hub_key))].into(),
+            authors: [(own_feed, own_key), (self.hub_feed, self.hub_anchor.first_key)].into(),
+            hub_root: self.hub_keys().root(),
             feeds: [].into(),
         }
     }

@@ -19,7 +19,7 @@ use liandong_core::id::{DistrictCode, Hash, RecordId};
 use liandong_server::{
     admin::AdminError,
     command,
-    identity::JoinToken,
+    identity::{Anchor, JoinToken},
     keys,
     output::{Exit, Explain as _, Failure, Output},
     telemetry,
@@ -163,6 +163,9 @@ struct Init {
     /// 市级中心签发的一次性接入口令；“-”从标准输入读取 / One-time token of the hub; - reads standard input
     #[arg(long, env = "LIANDONG_JOIN_TOKEN", hide_env_values = true)]
     join: String,
+    /// 市级中心的信任锚文件，接入时核对 / Anchor file of the hub; another hub is refused
+    #[arg(long, value_name = "FILE")]
+    anchor: Option<PathBuf>,
     /// 网页与接口的监听地址 / HTTP listens here
     #[arg(long, default_value = "127.0.0.1:7110")]
     http: SocketAddr,
@@ -391,7 +394,8 @@ async fn initialise(dir: &Path, init: &Init, output: Output) -> Result<Exit, App
         .parse()
         .map_err(|error: liandong_server::identity::TokenError| error.explain())?;
     let addresses = Addresses { http: init.http, grpc: init.grpc };
-    let config = join::join(dir, &token, addresses).await?;
+    let anchor = init.anchor.as_deref().map(Anchor::read_file).transpose()?;
+    let config = join::join(dir, &token, anchor.as_ref(), addresses).await?;
     if output.is_json() {
         output.json(&serde_json::json!({
             "dir": dir, "code": config.node.code, "name": config.node.name, "hub": config.hub.url,

@@ -11,10 +11,11 @@ use std::{
 
 use liandong_core::{
     checkpoint::Checkpoint,
+    city::HubKeys,
     digest::{BUCKETS, Digest},
     id::{Hash, Head, RecordId},
     limit,
-    op::{Keys, Op, SignedOp},
+    op::{Op, SignedOp},
     replica::{Expected, Ground},
     wire::city::{Audited, CityEvent, CityRecord, FollowCursor, write_wanted},
 };
@@ -75,7 +76,10 @@ async fn connect(app: &App) -> Result<(Follow<'_>, Streaming<Event>), Ended> {
         FeedSyncClient::new(channel).max_decoding_message_size(limit::MESSAGE_BYTES_MAX);
     let state = app.replica.state();
     let (epoch, city_seq) = (state.epoch, state.city_seq);
-    let cursor = FollowCursor { epoch, city_seq, hub: app.hub_head() };
+    let hub = app.hub_head();
+    // What the mirror says of the hub's keys has to be folded before its next ops are judged.
+    app.store.applied(app.hub_feed, hub.seq).await;
+    let cursor = FollowCursor { epoch, city_seq, hub };
     let called = client.follow(liandong_proto::sync::FollowRequest::from(cursor)).await;
     let events = called.map_err(|status| {
         let rolled_back = status.code() == tonic::Code::FailedPrecondition;
@@ -85,8 +89,7 @@ async fn connect(app: &App) -> Result<(Follow<'_>, Streaming<Event>), Ended> {
         }
         Ended { refused: ended.refused || rolled_back, ..ended }
     })?;
-    let mut hub_keys = Keys::default();
-    hub_keys.grant(&app.hub_key, 1).map_err(|bad| Ended::dropped(bad.to_string()))?;
+    let hub_keys = app.hub_keys();
     let (rows, at) = (Vec::new(), None);
     let follow = Follow { app, client, hub_keys, epoch, rows, at, flush_by: None };
     app.unfollowed.lock().clear();
@@ -97,7 +100,7 @@ async fn connect(app: &App) -> Result<(Follow<'_>, Streaming<Event>), Ended> {
 struct Follow<'a> {
     app: &'a App,
     client: FeedSyncClient<Channel>,
-    hub_keys: Keys,
+    hub_keys: HubKeys,
     /// The hub's run that the stream is of.
     epoch: Option<Epoch>,
     /// Rows that were believed and are not written yet.
@@ -163,7 +166,7 @@ impl Follow<'_> {
     fn take(&mut self, record: CityRecord) -> Result<(), Ended> {
         let app = self.app;
         let city = app.store.city();
-        let (hub_feed, hub_keys) = (app.hub_feed, &self.hub_keys);
+        let (hub_feed, hub_keys) = (app.hub_feed, self.hub_keys.keys());
         let ground = Ground { city: &city, hub_feed, hub_keys, audience: app.own.feed() };
         let put = match ground.believe(&record) {
             Ok(Some(_believed)) => {
@@ -216,13 +219,14 @@ impl Follow<'_> {
             let explain = format!("中心数据流无效：{why} / the hub's feed is not valid: {why}");
             Ended { refused: true, ..Ended::dropped(explain) }
         };
+        let mut keys = self.hub_keys.clone();
         let read = || {
             let mut head = after;
             let mut read = Vec::with_capacity(ops.len());
             for op in ops {
                 let op = Op::parse(op)?;
                 op.follows(feed, head)?;
-                op.verify(&self.hub_keys)?;
+                keys.take(&op)?;
                 head = op.head();
                 read.push(op);
             }
@@ -236,6 +240,7 @@ impl Follow<'_> {
             error => error.into(),
         })?;
         store.applied(feed, seq).await;
+        self.hub_keys = keys;
         self.erase()
     }
 
@@ -250,8 +255,9 @@ impl Follow<'_> {
     async fn on_checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), Ended> {
         let app = self.app;
         let state = app.replica.state();
+        let hub_key = self.hub_keys.current();
         let expected = Expected {
-            hub_key: &app.hub_key,
+            hub_key: hub_key.as_bytes(),
             audience: app.own.feed(),
             epoch: self.epoch,
             last: state.checkpoint.as_ref(),

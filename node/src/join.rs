@@ -36,6 +36,7 @@ pub(crate) struct Addresses {
 pub(crate) async fn join(
     dir: &Path,
     token: &JoinToken,
+    expected: Option<&Anchor>,
     addresses: Addresses,
 ) -> Result<Config, AppError> {
     token.check_expiry(clock::now_ms()).map_err(|error| error.explain())?;
@@ -70,13 +71,19 @@ pub(crate) async fn join(
             "中心给出的 CA 与口令中的指纹不符 / the hub's authority is not the token's".to_owned(),
         ));
     }
+    let anchor = anchor(token, &reply);
+    if expected.is_some_and(|expected| !expected.same_hub(&anchor)) {
+        return Err(AppError::Refused(
+            "中心与信任锚文件不符 / the hub is not the one of the anchor file".to_owned(),
+        ));
+    }
     let config = configuration(token, &reply, addresses)?;
     go_on(dir, &config, identity, &reply)?;
     write_certificate(dir, &reply.certificate_der, &tls_key)?;
     let text = toml::to_string_pretty(&config).unwrap_or_default();
     let path = dir.join(config::FILE);
     std::fs::write(&path, text).map_err(|source| IdentityError::File { path, source })?;
-    anchor(token, &reply).write(dir)?;
+    anchor.write(dir)?;
     Ok(config)
 }
 
@@ -114,6 +121,7 @@ fn anchor(token: &JoinToken, reply: &JoinReply) -> Anchor {
         ca_pem: certificate_pem(&reply.ca_der),
         hub_feed: hex::encode(&reply.hub_feed_id),
         hub_public_key: hex::encode(&reply.hub_public_key),
+        hub_root: Some(hex::encode(&reply.hub_root)).filter(|root| !root.is_empty()),
     }
 }
 

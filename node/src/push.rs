@@ -152,7 +152,8 @@ async fn once(app: &App) -> Ended {
     match connect(app).await {
         Ok((up, downs)) => {
             let head = app.store.head(app.own.feed());
-            let sender = Sender::new(app.own.feed(), app.hub_key, head);
+            let hub_key = *app.hub_keys().current().as_bytes();
+            let sender = Sender::new(app.own.feed(), hub_key, head);
             let progress = app.store.watch();
             let mut stream = Push { app, sender, up, progress, wanted: None };
             let ended = match stream.run(downs).await {
@@ -254,6 +255,7 @@ impl Push<'_> {
         if let Down::Welcome(welcome) = &down {
             self.on_welcome(welcome);
         }
+        self.sender.trust(*self.app.hub_keys().current().as_bytes());
         self.sender.on_down(down);
         if welcomed {
             self.on_progress();

@@ -319,12 +319,18 @@ impl App {
     ) -> Result<(), AppError> {
         self.store.open_feed(feed)?;
         let mut keys = self.keys().remove(&feed).unwrap_or_default();
+        let mut hub_keys = self.hub_keys();
         let mut head = self.store.head(feed);
         let take = |ops: Vec<liandong_core::op::SignedOp>| {
             let (after, mut verified) = (head, Vec::with_capacity(ops.len()));
             for signed in ops {
                 let op = Op::parse(signed)?;
-                check(&op, feed, head, &mut keys)?;
+                if feed == self.hub_feed {
+                    op.follows(feed, head)?;
+                    hub_keys.take(&op)?;
+                } else {
+                    check(&op, feed, head, &mut keys)?;
+                }
                 head = op.head();
                 verified.push(op);
             }

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use liandong_core::{id::FeedId, limit, op::Op};
+use liandong_core::{
+    id::FeedId,
+    limit,
+    op::{Op, OpType},
+};
 use liandong_server::{clock, config::write_private, keys};
 use liandong_store::{Store, StoreError};
 
@@ -25,6 +29,7 @@ pub(crate) async fn run(app: Arc<App>) {
         };
         if let Err(error) = ended {
             tracing::error!(%error, "the recovery cannot be ended");
+            tokio::time::sleep(LOOK * 20).await;
         }
     }
 }
@@ -121,8 +126,12 @@ impl App {
         }
         let head = self.store.head(own);
         self.store.applied(own, head.seq).await;
-        // One op beyond what came back is the one that a crash has kept from being noted.
-        if head == report.found {
+        // A backup from before a rotation has the old key: the root gives another one before anything is said.
+        self.require_key()?;
+        // Its own word at the end is the one that a crash has kept from being noted.
+        let last = self.store.ops(own, head.seq.saturating_sub(1), 1, limit::BATCH_BYTES_MAX)?;
+        let said = last.iter().any(|op| op.kind == OpType::HubRejoin && op.seq > report.found.seq);
+        if !said {
             let from = format!("{} 个节点 / nodes", report.nodes);
             let rejoin = self.city().hub_rejoin(report.reason.name(), from);
             let stamp = || keys::stamp(by);

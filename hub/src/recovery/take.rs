@@ -1,8 +1,9 @@
 //! One node's mirror of the hub's feed on its way back.
 
 use liandong_core::{
+    city::HubKeys,
     id::{FeedId, Head},
-    op::{Keys, Op, OpFault, SignedOp},
+    op::{Op, OpFault, SignedOp},
 };
 use liandong_server::config::write_private;
 use liandong_store::{Store, StoreError, journal::Journal};
@@ -29,7 +30,7 @@ pub(crate) struct Taking<'a> {
     recovery: &'a Recovery,
     store: &'a Store,
     from: FeedId,
-    keys: Keys,
+    keys: HubKeys,
     at: Head,
     aside: Option<(Head, Journal)>,
     now_ms: i64,
@@ -45,7 +46,7 @@ impl Recovery {
         store: &'a Store,
         from: FeedId,
         after: Head,
-        keys: Keys,
+        keys: HubKeys,
         now_ms: i64,
     ) -> Result<Taking<'a>, TakingError> {
         let here = self.hash_at(self.state.lock().under.as_ref(), store, after.seq)?;
@@ -87,11 +88,12 @@ impl Taking<'_> {
     pub(crate) fn take(&mut self, ops: Vec<SignedOp>) -> Result<(), TakingError> {
         let mut checked = Vec::with_capacity(ops.len());
         let mut head = self.at;
+        let mut keys = self.keys.clone();
         for signed in ops {
             let bad = |fault| TakingError::Op(head.seq + 1, fault);
             let op = Op::parse(signed).map_err(bad)?;
             op.follows(self.recovery.feed, head).map_err(bad)?;
-            op.verify_kept(&self.keys).map_err(bad)?;
+            keys.take(&op).map_err(bad)?;
             head = op.head();
             checked.push(op);
         }
@@ -108,7 +110,7 @@ impl Taking<'_> {
             }
         }
         self.keep(&checked)?;
-        self.at = head;
+        (self.at, self.keys) = (head, keys);
         Ok(())
     }
 

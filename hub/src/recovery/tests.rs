@@ -1,6 +1,8 @@
 use ed25519_dalek::SigningKey;
 use liandong_core::{
-    op::{Author, Change, Keys, OpType, Stamp},
+    city::HubAnchor,
+    id::Hash,
+    op::{Author, Change, OpType, Stamp},
     record::Visibility,
 };
 use liandong_store::Options;
@@ -14,10 +16,9 @@ fn author() -> Author {
     Author::new(HUB, SigningKey::from_bytes(&[1; 32]))
 }
 
-fn keys() -> Keys {
-    let mut keys = Keys::default();
-    keys.grant(&author().public_key(), 1).unwrap();
-    keys
+fn keys() -> HubKeys {
+    let first_key = Hash::new(author().public_key());
+    HubKeys::new(HUB, HubAnchor { first_key, root: None }).unwrap()
 }
 
 /// Ops of the hub after a head; `mark` tells two histories apart.

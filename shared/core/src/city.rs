@@ -11,6 +11,7 @@ mod conflict;
 mod curation;
 mod finding;
 mod gate;
+mod hub_key;
 mod letter;
 mod operator;
 mod rejoin;
@@ -33,6 +34,7 @@ pub use curation::{
 };
 pub use finding::{Claimants, Found, Rejected, Topic};
 pub use gate::{Gate, GateKind, GateRelease, Gates, Inspector, Thresholds};
+pub use hub_key::{HubAnchor, HubKeyGrant, HubKeys, HubRoot, HubSigners};
 pub use letter::{Dispute, LetterRefusal, cause_of};
 pub use operator::{OperatorBind, OperatorRevoke, Operators, operator_name};
 pub use rejoin::{FeedRejoin, Forked, forked_id};
@@ -190,6 +192,8 @@ pub struct City {
     pub redactions: BTreeMap<(FeedId, u64), Redaction>,
     /// Feeds that were joined again, oldest first.
     pub rejoins: Vec<FeedRejoin>,
+    /// Keys of this feed under the hub's root.
+    pub hub_signers: HubSigners,
     /// Rules of the city.
     pub policy: Policy,
     /// What the last rebuild of the hub said; see [`City::hub_incarnation`].
@@ -248,6 +252,7 @@ impl City {
                 let rejoin: HubRejoin = read(op)?;
                 self.incarnation = rejoin.incarnation;
             }
+            OpType::HubRoot | OpType::HubKey => self.hub_signers.apply(op)?,
             OpType::OperatorBind | OpType::OperatorRevoke => self.operators.apply(op)?,
             OpType::GateHold | OpType::GateRelease => self.gates.apply(op)?,
             OpType::OverlayPut

@@ -196,7 +196,7 @@ impl Ground<'_> {
 /// What a node knows when it judges a checkpoint.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
-    /// The hub's public key.
+    /// The key that signs for the hub now.
     pub hub_key: &'a [u8; 32],
     /// The node's own feed.
     pub audience: FeedId,

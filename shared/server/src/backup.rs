@@ -36,7 +36,8 @@ const SECRET: [&str; 2] = ["keys", "ca"];
 /// What goes with it.
 const SETTINGS: [&str; 2] = ["config.toml", "anchor.json"];
 /// What is derived or belongs to the running process.
-const SKIPPED: [&str; 8] = [
+const SKIPPED: [&str; 9] = [
+    "root.pem",
     "lock",
     "admin.sock",
     "admin.sock.new",

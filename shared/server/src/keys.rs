@@ -98,6 +98,25 @@ pub fn prepare_next(dir: &Path, feed: FeedId) -> Result<Author, IdentityError> {
     Ok(Author::new(feed, new_key(&dir.join(NEXT_FILE))?))
 }
 
+/// Makes a root key in a file of its own; it signs for `feed`.
+///
+/// # Errors
+/// `Exists`, `File`.
+pub fn create_root(path: &Path, feed: FeedId) -> Result<Author, IdentityError> {
+    if path.exists() {
+        return Err(IdentityError::Exists(path.to_owned()));
+    }
+    Ok(Author::new(feed, new_key(path)?))
+}
+
+/// Reads what [`create_root`] wrote.
+///
+/// # Errors
+/// `File`, `Damaged`.
+pub fn read_root(path: &Path, feed: FeedId) -> Result<Author, IdentityError> {
+    Ok(Author::new(feed, read_key(path)?))
+}
+
 /// The key that a rotation was prepared for and that is not the present one yet.
 ///
 /// # Errors

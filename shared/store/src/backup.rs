@@ -129,6 +129,9 @@ pub struct About {
     pub hub_feed: FeedId,
     /// First public key of feeds whose keys stand in no directory.
     pub authors: BTreeMap<FeedId, Hash>,
+    /// The root that grants the keys of the hub's feed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub_root: Option<Hash>,
     /// Feeds with journals.
     pub feeds: BTreeMap<FeedId, Mark>,
 }

@@ -105,9 +105,32 @@ impl Turn<'_> {
     pub async fn write(
         &mut self,
         changes: Vec<Change>,
+        stamp: impl FnMut() -> Stamp,
+    ) -> Result<Vec<Op>, WriteError> {
+        self.sign(&self.own.author(), changes, stamp).await
+    }
+
+    /// Writes changes that another author of the same feed signs, who signs from then on.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; the author stays.
+    pub async fn hand_over(
+        &mut self,
+        to: Author,
+        changes: Vec<Change>,
+        stamp: impl FnMut() -> Stamp,
+    ) -> Result<Vec<Op>, WriteError> {
+        let ops = self.sign(&to, changes, stamp).await?;
+        self.set_author(to);
+        Ok(ops)
+    }
+
+    async fn sign(
+        &mut self,
+        author: &Author,
+        changes: Vec<Change>,
         mut stamp: impl FnMut() -> Stamp,
     ) -> Result<Vec<Op>, WriteError> {
-        let author = self.own.author();
         let after = self.store.head(self.own.feed());
         let mut head = after;
         let mut ops = Vec::with_capacity(changes.len());

@@ -130,6 +130,7 @@ fn pens() -> [Pen; 2] {
 fn said(scope: Scope) -> About {
     let authors = pens().map(|pen| (pen.author.feed(), Hash::new(pen.author.public_key())));
     About {
+        hub_root: None,
         format: FORMAT,
         software: "test".to_owned(),
         role: "hub".to_owned(),

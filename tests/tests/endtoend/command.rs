@@ -67,6 +67,7 @@ async fn an_unknown_configuration_key_is_refused_by_name() {
 #[tokio::test]
 async fn the_doctor_finds_a_healthy_node_healthy_and_says_what_a_broken_one_lacks() {
     let mut city = City::start(PROGRAM).await;
+    std::fs::rename(city.hub.dir().join("root.pem"), city.root().join("offline.pem")).unwrap();
     let mut node = city.join("310115", "浦东新区").await;
     for member in [&city.hub, &node] {
         let told = member.cli(&["doctor"]).await.exits(0);

@@ -19,6 +19,7 @@ mod daily;
 mod desk;
 mod feed;
 mod held;
+mod hub_key;
 mod import;
 mod network;
 mod rebuilt;

@@ -234,6 +234,7 @@ fn join_rows() -> Vec<Row> {
         feed_id: b(7, 16),
         mirror_head: Some(cursor()),
         incarnation: 0,
+        hub_root: b(28, 0),
     };
     let rejoin = pb::RejoinRequest {
         abandoned: Some(cursor()),

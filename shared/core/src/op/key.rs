@@ -8,7 +8,7 @@ use crate::id::{FeedId, Hash, KeyId};
 
 /// From where to where a key may sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KeySpan {
+pub(crate) struct KeySpan {
     id: KeyId,
     pub(super) key: VerifyingKey,
     from_seq: u64,
@@ -125,7 +125,7 @@ impl Keys {
         (seq <= span.good_seq || replaced()).then_some(&span.key)
     }
 
-    pub(super) fn signed(&self, id: KeyId, seq: u64) -> Option<&KeySpan> {
+    pub(crate) fn signed(&self, id: KeyId, seq: u64) -> Option<&KeySpan> {
         let mut spans = self.0.iter();
         spans.find(|span| span.id == id && span.covers(seq))
     }

@@ -67,6 +67,10 @@ pub enum OpType {
     FeedRejoin,
     /// The hub was rebuilt from its nodes.
     HubRejoin,
+    /// The hub's feed has a root from here on, whose key is kept offline.
+    HubRoot,
+    /// The root lets a key sign the hub's feed.
+    HubKey,
     /// A mass change of a district waits for a person.
     GateHold,
     /// A person let a mass change through.
@@ -82,7 +86,7 @@ pub enum OpType {
 }
 
 /// Every type with its name on the wire.
-const NAMES: [(OpType, &str); 36] = [
+const NAMES: [(OpType, &str); 38] = [
     (OpType::RecordPut, "record.put.v1"),
     (OpType::RecordTombstone, "record.tombstone.v1"),
     (OpType::RecordRevive, "record.revive.v1"),
@@ -114,6 +118,8 @@ const NAMES: [(OpType, &str); 36] = [
     (OpType::TransferCommit, "transfer.commit.v1"),
     (OpType::FeedRejoin, "feed.rejoin.v1"),
     (OpType::HubRejoin, "hub.rejoin.v1"),
+    (OpType::HubRoot, "hub.root.v1"),
+    (OpType::HubKey, "hub.key.v1"),
     (OpType::GateHold, "gate.hold.v1"),
     (OpType::GateRelease, "gate.release.v1"),
     (OpType::LetterRefuse, "letter.refuse.v1"),

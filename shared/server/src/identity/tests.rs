@@ -126,6 +126,7 @@ fn an_anchor_is_read_back_and_a_changed_certificate_is_noticed() {
         ca_pem: certificate_pem(authority.ca_der()),
         hub_feed: FEED.into(),
         hub_public_key: "00".repeat(32),
+        hub_root: None,
     };
     anchor.write(dir.path()).unwrap();
     assert_eq!(Anchor::read(dir.path()).unwrap().as_ref(), Some(&anchor));

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use liandong_core::{
-    city::City,
+    city::{City, HubAnchor, HubKeys},
     id::{FeedId, Head},
     op::Keys,
 };
@@ -123,5 +123,13 @@ fn keys(about: &About, city: &City) -> BTreeMap<FeedId, Keys> {
         }
     }
     keys.extend(city.directory.feeds.iter().map(|(feed, entry)| (*feed, entry.keys.clone())));
+    let hub = about.authors.get(&about.hub_feed).and_then(|first_key| {
+        let anchor = HubAnchor { first_key: *first_key, root: about.hub_root };
+        HubKeys::new(about.hub_feed, anchor).ok()
+    });
+    if let Some(mut hub) = hub {
+        hub.follow(city);
+        keys.insert(about.hub_feed, hub.keys().clone());
+    }
     keys
 }
