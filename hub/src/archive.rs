@@ -6,7 +6,7 @@
 mod show;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,7 +17,11 @@ use liandong_core::{
     op::{Keys, Op, OpFault, OpType, SignedOp},
 };
 use liandong_server::config::write_private;
-use liandong_store::{StoreError, disk::RealDisk, journal::Journal};
+use liandong_store::{
+    StoreError,
+    disk::RealDisk,
+    journal::{Erasures, Journal, scrub},
+};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -170,6 +174,26 @@ impl Archive {
         let Some(about) = self.about(feed, abandoned) else { return Ok(None) };
         let journal = self.read(feed, &about)?;
         Ok((journal.head() == abandoned).then_some(about))
+    }
+
+    /// Erases what is named in the tails of a feed. One that is on its way is looked through when it is whole.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn erase(
+        &self,
+        feed: FeedId,
+        erasures: &BTreeMap<FeedId, Erasures>,
+    ) -> Result<(), StoreError> {
+        if !self.busy.lock().insert(feed) {
+            return Ok(());
+        }
+        let tails = self.tails(feed).into_iter();
+        let erased = tails
+            .map(|about| self.feed_dir(feed).join(name(about.abandoned)))
+            .try_for_each(|dir| scrub(&dir, erasures).map(|_count| ()));
+        self.busy.lock().remove(&feed);
+        erased
     }
 
     /// What there is of a tail.

@@ -344,6 +344,7 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
         Command::District(command) => district::show(command, output),
         Command::Redact { seq, .. } => {
             output.line(&format!("第 {seq} 条的内容将在各处删除 / op {seq} is erased everywhere"));
+            command::show_unreached(output);
         }
         Command::Transfer(command) => transfer::show(command, answer, output)?,
         Command::Key(command) => key::show(command, answer, output)?,

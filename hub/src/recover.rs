@@ -177,9 +177,12 @@ impl App {
             ));
         }
         let aside = format!("journal.damaged-{feed}-{now_ms}");
-        let mended = || {
+        let mended = || -> Result<Head, StoreError> {
             let cut = self.store.cut_damaged(feed, &self.dir.join(DATA_DIR).join(aside))?;
-            cut.blocking_recv().unwrap_or(Err(StoreError::Closed))
+            let head = cut.blocking_recv().unwrap_or(Err(StoreError::Closed))?;
+            // What could not be read could not be erased either.
+            self.store.erase_aside(&self.store.erasures(&self.city())?)?;
+            Ok(head)
         };
         let head = mended().map_err(|error| failed(&error).message().to_owned())?;
         tracing::warn!(%feed, %head, "a damaged mirror goes on from its last readable op");
@@ -341,6 +344,8 @@ pub(crate) async fn archive(
         }
     }
     let archived = tail.finish().map_err(refuse)?;
+    // It may bring back what was ordered erased.
+    app.erase_archive(Some(feed)).map_err(|error| failed(&error))?;
     tracing::warn!(%feed, ancestor = %about.ancestor, %archived, "a tail was archived");
     Ok(Response::new(pb::ArchiveReply { archived: Some(write_head(feed, archived)) }))
 }

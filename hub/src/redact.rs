@@ -7,8 +7,11 @@ use liandong_core::{
     limit,
     op::{Change, Op},
 };
-use liandong_server::{admin::AdminError, command::answer};
-use liandong_store::Store;
+use liandong_server::{
+    admin::AdminError,
+    command::{Erased, answer},
+};
+use liandong_store::{Store, StoreError};
 use serde_json::Value;
 
 use crate::{
@@ -53,6 +56,20 @@ pub fn answer_wish(city: &City, store: &Store, op: &Op) -> Result<Vec<Change>, A
 }
 
 impl App {
+    /// Erases what the city says is erased in the archive, of one feed or of all.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`.
+    pub(crate) fn erase_archive(&self, feed: Option<FeedId>) -> Result<(), StoreError> {
+        let city = self.city();
+        if city.redactions.is_empty() {
+            return Ok(());
+        }
+        let erasures = self.store.erasures(&city)?;
+        let feeds = feed.map_or_else(|| self.archive.feeds(), |feed| vec![feed]);
+        feeds.into_iter().try_for_each(|feed| self.archive.erase(feed, &erasures))
+    }
+
     /// Erases the content of an op by a decision of the hub.
     pub(crate) async fn redact(
         &self,
@@ -72,6 +89,6 @@ impl App {
         }
         let order = order(&self.store, feed, seq, None, legal_basis).map_err(refused)?;
         self.decide(ACTOR, |city| Ok(city.redact(&order)?)).await.map_err(refused)?;
-        answer(&order)
+        answer(&Erased::of(order))
     }
 }

@@ -56,7 +56,12 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let backups = tokio::spawn(backup::schedule(Arc::clone(&app)));
     let erasing = {
         let app = Arc::clone(&app);
-        tokio::spawn(async move { app.store.keep_erased().await })
+        tokio::spawn(async move {
+            let elsewhere = |erasures: &_| {
+                app.store.erase_aside(erasures).and_then(|()| app.erase_archive(None))
+            };
+            app.store.keep_erased(elsewhere).await;
+        })
     };
     let commands = {
         let (app, stopped) = (Arc::clone(&app), stopped.clone());

@@ -10,7 +10,7 @@ use liandong_core::{
 use liandong_server::{
     admin::{AdminError, Progress},
     backup,
-    command::answer,
+    command::{Erased, answer},
     output::{Exit, Explain as _},
     site::Site as _,
 };
@@ -258,7 +258,7 @@ impl App {
                 answer(&serde_json::json!({ "file": file, "records": written }))
             }
             Command::Redact { id, seq, reason } => {
-                answer(&self.redact(id, seq, reason, ACTOR).await?)
+                answer(&Erased::of(self.redact(id, seq, reason, ACTOR).await?))
             }
             Command::Transfer(command) => Ok(self.transfer(command).await?),
             Command::Key(command) => Ok(self.change_key(command).await?),

@@ -3,13 +3,16 @@
 //! The city shows what the hub had; what was changed here waits until a person has compared both. One file a record,
 //! written whole, so that a crash leaves either nothing or all of it; a settled one stays as evidence.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use liandong_core::{
     decide::Command as Decide,
     difference::{self, FieldDifference},
     fold::{Status, Tombstone},
-    id::{Hash, RecordId},
+    id::{FeedId, Hash, RecordId},
     op::{Op, OpType, SignedOp},
     record::Record,
 };
@@ -18,7 +21,7 @@ use liandong_server::{
     config::write_private,
     output::{Exit, Failure},
 };
-use liandong_store::StoreError;
+use liandong_store::{StoreError, journal::Erasures};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -50,7 +53,7 @@ impl KeptOp {
             header: bytes(&self.header)?,
             signature: bytes(&self.signature)?,
             payload: bytes(&self.payload)?,
-            withheld: false,
+            withheld: self.payload.is_empty(),
         };
         Op::parse(signed).ok()
     }
@@ -141,6 +144,28 @@ impl Queue {
             names.filter_map(|name| self.get(name.strip_suffix(".json")?)).collect();
         all.sort_by_key(|kept| (kept.opened_ms, kept.record));
         all
+    }
+
+    /// Erases what is named, in settled conflicts too.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn erase(&self, all: &BTreeMap<FeedId, Erasures>) -> Result<(), StoreError> {
+        for mut kept in self.all() {
+            let mut erased = false;
+            let sides = kept.base.iter_mut().chain(&mut kept.mine).chain(&mut kept.theirs);
+            for side in sides {
+                let op = side.op();
+                if op.is_some_and(|op| all.get(&op.feed).is_some_and(|named| named.name(&op))) {
+                    side.payload.clear();
+                    erased = true;
+                }
+            }
+            if erased {
+                self.write(&kept)?;
+            }
+        }
+        Ok(())
     }
 
     /// Number of conflicts that wait for a person.
@@ -310,6 +335,15 @@ impl App {
     /// What was done here, as a command on what the hub has; none when both withdrew the record.
     fn again(&self, kept: &Kept) -> Result<Option<Decide>, AppError> {
         let last = kept.mine.last().and_then(KeptOp::op).ok_or_else(|| unknown(&kept.id()))?;
+        if last.signed.withheld {
+            return Err(Failure::new(
+                "erased",
+                Exit::Conflict,
+                "本地版本的内容已依法删除，只能保留中心版本或另行编辑",
+                "the content of the version here was erased by order: keep theirs, or edit",
+            )
+            .into());
+        }
         if last.kind != OpType::RecordTombstone {
             let record = Record::from_bytes(&last.signed.payload).map_err(|error| {
                 Failure::new("not_a_record", Exit::Validation, error.to_string(), error.to_string())

@@ -1,10 +1,12 @@
 //! Asking for the content of a version to be erased. The hub's order then erases it everywhere, here too.
 
+use std::collections::BTreeMap;
+
 use liandong_core::{
     city::RedactWish,
     decide,
     fold::is_about_records,
-    id::RecordId,
+    id::{FeedId, RecordId},
     limit,
     op::{Change, OpType},
     record::Visibility,
@@ -13,10 +15,30 @@ use liandong_server::{
     keys,
     output::{Exit, Failure},
 };
+use liandong_store::{StoreError, journal::Erasures};
 
-use crate::app::{App, AppError};
+use crate::{
+    app::{App, AppError},
+    rejoin::State,
+};
 
 impl App {
+    /// Erases what was set aside and waits in the local queue.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn erase_kept(
+        &self,
+        erasures: &BTreeMap<FeedId, Erasures>,
+    ) -> Result<(), StoreError> {
+        // A rejoin still reads what it gives up; its end comes here again.
+        if erasures.is_empty() || State::is_kept(&self.dir) {
+            return Ok(());
+        }
+        self.store.erase_aside(erasures)?;
+        self.conflicts.erase(erasures)
+    }
+
     /// Asks the hub to erase a version of a record that this node wrote.
     pub(crate) async fn redact(
         &self,

@@ -42,7 +42,9 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let backups = tokio::spawn(backup::schedule(Arc::clone(&app)));
     let erasing = {
         let app = Arc::clone(&app);
-        tokio::spawn(async move { app.store.keep_erased().await })
+        tokio::spawn(async move {
+            app.store.keep_erased(|erasures| app.erase_kept(erasures)).await;
+        })
     };
     let commands = {
         let app = Arc::clone(&app);

@@ -1,8 +1,8 @@
 //! I24: what a process makes of the feeds depends on the feeds alone.
 //!
 //! A script of a whole city (edits, withdrawals, revivals, nonsense, revoked keys, records that change hands) is
-//! written once. Replicas then get it in any order between feeds, any number of ops at a time, some twice, with the hub's
-//! feed ahead or behind. They end with the same roots, which are those of the rules written down plainly in
+//! written once. Replicas then get it in any order between feeds, any number of ops at a time, some twice, with the
+//! hub's feed ahead or behind. They end with the same roots, which are those of the rules written down plainly in
 //! `liandong_tests::simulation::reference`.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]

@@ -82,9 +82,12 @@ pub(super) fn answer(command: &Command, answer: Value, output: Output) -> Result
         Command::Put { .. } | Command::Withdraw { .. } | Command::Restore { .. } => {
             edited(&command::read(answer)?, output);
         }
-        Command::Redact { seq, .. } => output.line(&format!(
-            "已申请删除第 {seq} 条的内容，中心确认后各处生效 / asked; op {seq} is erased once the hub agrees"
-        )),
+        Command::Redact { seq, .. } => {
+            output.line(&format!(
+                "已申请删除第 {seq} 条的内容，中心确认后各处生效 / asked; op {seq} is erased once the hub agrees"
+            ));
+            command::show_unreached(output);
+        }
         Command::Transfer(command) => transfer::show(command, answer, output)?,
         Command::Key(command) => key::show(*command, &answer, output),
         Command::Export { .. } => output.line(&format!("已导出 / exported: {answer}")),

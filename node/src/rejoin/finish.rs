@@ -117,7 +117,10 @@ impl App {
             done += seqs.len() as u64;
             progress.report(done, total, "重写 / write again");
         }
-        Ok(State::remove(&self.dir)?)
+        State::remove(&self.dir)?;
+        // What is kept from now on may hold what was ordered erased.
+        let kept = || self.erase_kept(&self.store.erasures(&self.store.city())?);
+        Ok(tokio::task::block_in_place(kept)?)
     }
 
     /// Keeps the clashes for a person, whole: the queue does not need the old journal.

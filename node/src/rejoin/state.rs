@@ -83,6 +83,11 @@ impl State {
         Ok(Some(state))
     }
 
+    /// Whether a rejoin is under way.
+    pub(crate) fn is_kept(dir: &Path) -> bool {
+        dir.join(FILE).exists()
+    }
+
     pub(crate) fn write(&self, dir: &Path) -> Result<(), StoreError> {
         let path = dir.join(FILE);
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();

@@ -57,6 +57,32 @@ pub fn show_checks(checks: &[Check], output: Output) -> Exit {
     exit
 }
 
+/// What an order to erase does not reach, for people.
+const UNREACHED: [&str; 2] = [
+    "此前所做的备份、导出的文件，以及数据库与磁盘已释放而未覆写的空间，须另行销毁",
+    "not reached: backups and exports made before, space that engines and disks have freed; destroy them yourself",
+];
+
+/// The answer to an order to erase: what is erased, and what it does not reach.
+#[derive(Debug, Clone, Serialize)]
+pub struct Erased<T> {
+    #[serde(flatten)]
+    order: T,
+    not_reached: [&'static str; 2],
+}
+
+impl<T> Erased<T> {
+    /// The answer to an order.
+    pub const fn of(order: T) -> Self {
+        Self { order, not_reached: UNREACHED }
+    }
+}
+
+/// Says what an order to erase does not reach.
+pub fn show_unreached(output: Output) {
+    output.note(UNREACHED[0], UNREACHED[1]);
+}
+
 /// Shows what a verification found, for people.
 pub fn show_verified(report: &VerifyReport, output: Output) -> Exit {
     for fault in &report.faults {

@@ -6,6 +6,7 @@
 //! else: it
 //! is reported with its place and nothing is cut.
 
+mod scrub;
 mod segment;
 
 use std::{
@@ -26,6 +27,7 @@ use crate::{
     disk::{Disk, DiskFile},
     error::StoreError,
 };
+pub use scrub::{Erasures, scrub};
 use segment::{Found, RecordAt, SegmentHeader};
 
 /// End of the name of a file that is to take a segment's place.
@@ -255,7 +257,7 @@ impl Journal {
             let size = usize::try_from(file.size().map_err(StoreError::io(&path))?);
             let mut bytes = vec![0; size.unwrap_or(usize::MAX)];
             file.read_at(&mut bytes, 0).map_err(StoreError::io(&path))?;
-            let whole = segment::records(&bytes).filter_map(|signed| Op::parse(signed).ok());
+            let whole = segment::records(&bytes).filter_map(|(_, at)| Op::parse(at.op).ok());
             let ours = whole.filter(|op| op.feed == self.feed && op.seq > after);
             found.extend(ours.map(|op| (op.seq, op)));
         }

@@ -22,8 +22,8 @@ use liandong_core::{
 };
 use liandong_store::{
     EngineKind, Options, Query, Store, StoreError,
-    disk::{Crash, SimDisk},
-    journal::Journal,
+    disk::{Crash, RealDisk, SimDisk},
+    journal::{Erasures, Journal, scrub},
 };
 use ulid::Ulid;
 
@@ -377,4 +377,104 @@ fn replicas_agree_whatever_is_erased_and_whenever_they_hear_of_it() {
             assert!(report.faults.is_empty(), "seed {seed}: {:?}", report.faults);
         }
     }
+}
+
+/// A directory of a store with one journal that was set aside, in small segments.
+fn aside(changes: &[Op]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(Arc::new(RealDisk), dir.path(), FEED).unwrap();
+    let mut journal = journal.with_segment_bytes(SEGMENT_BYTES);
+    for op in changes {
+        journal.append_durably(std::slice::from_ref(op)).unwrap();
+    }
+    dir
+}
+
+fn files(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        entries.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+    files.sort();
+    files
+}
+
+/// What a city orders that erases ops of the script.
+fn ordered(store: &Store, seqs: &BTreeSet<u64>) -> BTreeMap<FeedId, Erasures> {
+    let mut city = City::default();
+    for op in script().0.iter().filter(|op| seqs.contains(&op.seq)) {
+        let redaction = Redaction {
+            feed: FEED,
+            seq: op.seq,
+            op_hash: op.hash,
+            reason: "依法".to_owned(),
+            effect: true,
+            cause: None,
+        };
+        city.redactions.insert((FEED, op.seq), redaction);
+    }
+    store.erasures(&city).unwrap()
+}
+
+#[tokio::test]
+async fn content_leaves_journals_that_were_set_aside_and_the_same_content_under_another_hash() {
+    let (ops, secret) = script();
+    let data = tempfile::tempdir().unwrap();
+    let store = Store::open(Options::new(data.path().to_owned())).unwrap();
+    store.open_feed(FEED).unwrap();
+    store.append(FEED, Head::EMPTY, ops.clone()).await.unwrap().unwrap();
+    // The same changes on another branch: other hashes, the same content.
+    let mut pen = Pen::new(7);
+    pen.write(put(50, "先写的一条"));
+    let changes = ops.iter().map(|op| put(u128::from(op.seq), &title_of(op)));
+    let again: Vec<Op> = std::iter::once(Pen::new(7).write(put(50, "先写的一条")))
+        .chain(changes.map(|change| pen.write(change)))
+        .collect();
+    assert!(again.iter().all(|op| ops.iter().all(|other| other.hash != op.hash)));
+    let erasures = ordered(&store, &secret);
+    for kept in [&ops, &again] {
+        let dir = aside(kept);
+        assert!(files(dir.path()).len() >= 3);
+        assert_eq!(scrub(dir.path(), &erasures).unwrap(), secret.len());
+        let after = files(dir.path());
+        assert!(after.iter().all(|(_, bytes)| !contains(bytes, SECRET)));
+        let journal = Journal::open(Arc::new(RealDisk), dir.path(), FEED).unwrap();
+        let found = journal.read(0, usize::MAX, usize::MAX).unwrap();
+        assert_eq!(found.len(), kept.len());
+        let bare = found.iter().filter(|op| op.signed.withheld).count();
+        assert_eq!(bare, secret.len());
+        assert_eq!(scrub(dir.path(), &erasures).unwrap(), 0);
+        assert_eq!(files(dir.path()), after, "nothing is left to do");
+    }
+    let nothing = aside(&ops);
+    let before = files(nothing.path());
+    assert_eq!(scrub(nothing.path(), &BTreeMap::new()).unwrap(), 0);
+    assert_eq!(files(nothing.path()), before);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_a_damaged_journal_goes_when_the_content_may_be_in_it() {
+    let (ops, _) = script();
+    let data = tempfile::tempdir().unwrap();
+    let store = Store::open(Options::new(data.path().to_owned())).unwrap();
+    // Damage in op 2, which holds a secret, or in op 3, which does not; op 2 is ordered erased.
+    for damaged in [2, 3] {
+        let dir = aside(&ops);
+        let (path, mut bytes) = files(dir.path()).remove(0);
+        let payload = &ops[damaged - 1].signed.payload;
+        let at = bytes.windows(payload.len()).position(|window| window == payload).unwrap();
+        bytes[at] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        let _count = scrub(dir.path(), &ordered(&store, &BTreeSet::from([2]))).unwrap();
+        let after = files(dir.path());
+        assert!(!contains(&after[0].1, &format!("{SECRET}第2")), "damaged op {damaged}");
+        assert!(contains(&after[0].1, &format!("{SECRET}第5")), "not ordered");
+        let unread = contains(&after[0].1, &String::from_utf8_lossy(&payload[1..]));
+        assert_eq!(unread, damaged == 3, "unread bytes stay when nothing is sought in them");
+        let journal = Journal::open_readable(Arc::new(RealDisk), dir.path(), FEED, Head::EMPTY);
+        assert_eq!(journal.unwrap().salvage(0).unwrap().len(), ops.len() - 1);
+    }
+}
+
+fn title_of(op: &Op) -> String {
+    Record::from_bytes(&op.signed.payload).unwrap().title
 }

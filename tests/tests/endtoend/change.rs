@@ -3,7 +3,7 @@
 use liandong_tests::{City, Member, rows, wait_until};
 use serde_json::Value;
 
-use crate::{PROGRAM, hub_shows, shows};
+use crate::{PROGRAM, copy_dir, hub_shows, shows};
 
 /// Words that every record of these tests has.
 const ANY: &str = "开放时间";
@@ -205,6 +205,78 @@ async fn what_is_erased_is_in_no_journal_any_more_and_both_ends_agree() {
         let found = files_with(&member.dir().join("data"), secret);
         assert!(found.is_empty(), "{found:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_erased_leaves_what_a_rejoin_has_set_aside_the_archive_and_the_local_queue() {
+    let (mine, theirs) = ("王小明13800138000", "李小红13900139000");
+    let city = City::start(PROGRAM).await;
+    let mut node = city.join("310115", "浦东新区").await;
+    let id = node.put(None, &rows::content(1)).await.unwrap().id;
+    city.level(&node).await;
+    node.stop().await;
+    let copy = city.root().join("copy");
+    copy_dir(node.dir(), &copy);
+    node.start().await;
+    node.put(Some(id), &content_with(1, theirs)).await.unwrap();
+    city.level(&node).await;
+    node.stop().await;
+    std::fs::remove_dir_all(node.dir()).unwrap();
+    copy_dir(&copy, node.dir());
+    std::fs::remove_dir_all(&copy).unwrap();
+    let guard = ["--offline-override", "status"];
+    node.set_env("LIANDONG_RECOVER__FAST_FORWARD", "false");
+    let file = city.root().join("record.json");
+    std::fs::write(&file, content_with(1, mine).to_string()).unwrap();
+    let (file, name) = (file.display().to_string(), id.to_string());
+    let put = ["--offline-override", "record", "put", &file, "--id", &name];
+    let _edited = node.cli(&put).await.exits(0);
+    std::fs::remove_file(&file).unwrap();
+    node.start().await;
+    let _looked = node.cli(&guard).await.exits(0);
+    let _frozen = shows(&node, "fork").await;
+    let rejoin = ["rejoin", "--reason", "restored", "--operator", "张三", "--yes"];
+    let _joined = node.cli(&rejoin).await.exits(0);
+    city.level(&node).await;
+    let waiting = node.cli_json(&["conflict", "list"]).await;
+    let conflict = waiting[0]["id"].as_str().unwrap().to_owned();
+    let _kept = node.cli(&["conflict", "resolve", &conflict, "--keep", "mine"]).await.exits(0);
+    city.level(&node).await;
+    let all = ["data", "conflicts"];
+    let left = |member: &Member, text: &str| {
+        let dirs = all.iter().map(|name| member.dir().join(name)).filter(|dir| dir.exists());
+        dirs.flat_map(|dir| files_with(&dir, text)).collect::<Vec<_>>()
+    };
+    let aside = |found: &[std::path::PathBuf], part: &str| {
+        found.iter().any(|path| path.display().to_string().contains(part))
+    };
+    let (here, there) = (left(&node, mine), left(&city.hub, mine));
+    assert!(aside(&here, "journal.forked-") && aside(&there, "/archive/"), "{here:?} {there:?}");
+
+    for seq in ["2", "3"] {
+        let order = ["redact", "310115", seq, "--legal-basis", "《个人信息保护法》第四十七条"];
+        let told = city.hub.cli(&order).await.exits(0);
+        assert!(told.stderr.contains("此前所做的备份"), "{told:?}");
+    }
+    for (member, text) in [(&node, mine), (&node, theirs), (&city.hub, mine), (&city.hub, theirs)] {
+        wait_until("the content is gone", async || {
+            let found = left(member, text);
+            found.is_empty().then_some(()).ok_or(format!("{found:?}"))
+        })
+        .await;
+    }
+    let queue =
+        std::fs::read_to_string(node.dir().join("conflicts").join(format!("{conflict}.json")));
+    let queue: Value = serde_json::from_str(&queue.unwrap()).unwrap();
+    let payload = |side: &Value| side["payload"].as_str().unwrap().len();
+    assert_eq!((payload(&queue["mine"][0]), payload(&queue["theirs"])), (0, 0));
+    assert!(payload(&queue["base"]) > 0, "what nobody ordered erased stays");
+    let _shown = node.cli(&["conflict", "list", "--all"]).await.exits(0);
+    let _shown = city.hub.cli(&["archive", "show", "310115"]).await.exits(0);
+    for member in [&city.hub, &node] {
+        let _sound = member.cli(&["verify"]).await.exits(0);
+    }
+    city.level(&node).await;
 }
 
 fn content_with(number: usize, text: &str) -> Value {

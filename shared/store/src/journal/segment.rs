@@ -142,8 +142,14 @@ fn split_op(body: &[u8]) -> Option<(SignedOp, u64)> {
     Some((op, durable))
 }
 
-/// Every whole op in the bytes, wherever it begins.
-pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = SignedOp> {
+/// Where the ops begin in a segment of any place or feed; 0 when its header cannot be read.
+pub(super) fn header_end(bytes: &[u8]) -> usize {
+    let header = unframe(bytes, 0).ok().filter(|(kind, ..)| *kind == KIND_HEADER);
+    header.map_or(0, |(_, _, end)| end)
+}
+
+/// Every whole op in the bytes and where it begins, wherever that is.
+pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, RecordAt)> {
     let mut from = 0;
     std::iter::from_fn(move || {
         while from < bytes.len() {
@@ -154,7 +160,7 @@ pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = SignedOp> {
                 && let Found::Op(found) = read_record(bytes, at)
             {
                 from = found.next;
-                return Some(found.op);
+                return Some((at, found));
             }
         }
         None

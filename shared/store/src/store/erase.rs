@@ -9,22 +9,67 @@ use liandong_core::{
 };
 
 use super::{Job, Shared, Store, threads::die};
-use crate::{error::StoreError, projector::Journals as _};
+use crate::{
+    error::StoreError,
+    journal::{Erasures, scrub},
+    projector::Journals as _,
+};
 
 impl Store {
     /// Carries out redactions as they become known, and those that a crash or a restored backup left undone, until
-    /// the store closes.
-    pub async fn keep_erased(&self) {
+    /// the store closes. `elsewhere` erases what the caller keeps outside of the journals.
+    pub async fn keep_erased(
+        &self,
+        elsewhere: impl Fn(&BTreeMap<FeedId, Erasures>) -> Result<(), StoreError>,
+    ) {
         let mut city = self.watch_city();
+        let mut done = 0;
         loop {
             let known = Arc::clone(&city.borrow_and_update());
-            if let Err(error) = self.erase(&known).await {
+            let mut erased = self.erase(&known).await.map(|_count| ());
+            if known.redactions.len() != done {
+                let kept = || elsewhere(&self.erasures(&known)?);
+                erased = erased.and(tokio::task::block_in_place(kept));
+                done = known.redactions.len();
+            }
+            if let Err(error) = erased {
                 tracing::error!(%error, "content that is to be erased cannot be");
             }
             if city.changed().await.is_err() {
                 return;
             }
         }
+    }
+
+    /// What a city says is erased, for copies outside of the journals.
+    ///
+    /// # Errors
+    /// `Io`, `Damaged`.
+    pub fn erasures(&self, city: &City) -> Result<BTreeMap<FeedId, Erasures>, StoreError> {
+        let mut erasures: BTreeMap<FeedId, Erasures> = BTreeMap::new();
+        for ((feed, seq), redaction) in &city.redactions {
+            let op = self.shared.with(*feed, |journal| journal.op(*seq)).transpose()?.flatten();
+            let op = op.filter(|op| op.hash == redaction.op_hash);
+            let named = erasures.entry(*feed).or_default();
+            named.ops.insert(redaction.op_hash);
+            named.payloads.extend(op.map(|op| op.payload_hash));
+        }
+        Ok(erasures)
+    }
+
+    /// Erases in the journals beside those in use: damaged ones and those of tails that were given up.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn erase_aside(&self, erasures: &BTreeMap<FeedId, Erasures>) -> Result<(), StoreError> {
+        let dir = &self.shared.options.dir;
+        for entry in std::fs::read_dir(dir).map_err(StoreError::io(dir))? {
+            let entry = entry.map_err(StoreError::io(dir))?;
+            if entry.file_name().to_string_lossy().starts_with("journal.") {
+                scrub(&entry.path(), erasures)?;
+            }
+        }
+        Ok(())
     }
 
     /// Carries out the redactions that a city knows. Returns how many ops lost their content.
