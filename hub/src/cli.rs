@@ -8,6 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use liandong_core::{id::DistrictCode, limit, wire::Verdict};
 use liandong_server::{
     admin::AdminError,
+    backup::{BackupArgs, RestoreArgs, VerifyArgs},
     clock, command,
     output::{Exit, Explain as _, Failure, Output},
     site::{State, Status},
@@ -18,7 +19,7 @@ use serde_json::Value;
 use crate::{
     app::App,
     archive::{self, ArchiveCommand},
-    backup::{self, BackupArgs, RestoreArgs, VerifyArgs},
+    backup,
     command::{Command, DistrictAdded, SearchResult},
     config::Config,
     district,
@@ -250,7 +251,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
             Command::Backup { to: absolute(&args.to), scope }
         }
         Sub::Restore(args) => return backup::restore(args, output).await,
-        Sub::VerifyBackup(args) => return backup::verify(args, output).await,
+        Sub::VerifyBackup(args) => return args.run(output).await,
         Sub::Verify => Command::Verify,
         Sub::Rebuild => Command::Rebuild,
         Sub::Archive(ArchiveSub::List) => Command::Archive(ArchiveCommand::List),

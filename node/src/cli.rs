@@ -18,17 +18,18 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use liandong_core::id::{DistrictCode, Hash, RecordId};
 use liandong_server::{
     admin::AdminError,
+    backup::{BackupArgs, RestoreArgs, VerifyArgs},
     command,
     identity::{Anchor, JoinToken},
     keys,
     output::{Exit, Explain as _, Failure, Output},
+    site::Role,
     telemetry,
 };
 use serde_json::Value;
 
 use crate::{
     app::{App, AppError},
-    backup::{self, BackupArgs, RestoreArgs, VerifyArgs},
     command::Command,
     config::Config,
     export,
@@ -297,8 +298,8 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
             let scope = args.scope();
             Command::Backup { to: absolute(&args.to), scope }
         }
-        Sub::Restore(args) => return Ok(backup::restore(args, output).await?),
-        Sub::VerifyBackup(args) => return Ok(backup::verify(args, output).await?),
+        Sub::Restore(args) => return Ok(args.run(Role::Node, output, |_unpacked| Ok(())).await?),
+        Sub::VerifyBackup(args) => return Ok(args.run(output).await?),
         Sub::Verify => Command::Verify,
         Sub::Rebuild => Command::Rebuild,
         Sub::Rejoin(rejoin) => {

@@ -4,6 +4,7 @@
 //! signatures of every op, the roots that a fresh fold gives, the keys. Only then older ones are removed.
 
 mod book;
+mod cli;
 mod schedule;
 mod show;
 
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub use book::Backups;
+pub use cli::{BackupArgs, RestoreArgs, VerifyArgs};
 pub use schedule::schedule;
 pub use show::{show_checked, show_restored, show_status, show_taken};
 
@@ -54,6 +56,13 @@ pub trait BackedUp: Site {
     fn backups(&self) -> &Backups;
     /// What a backup says of the process; feeds are filled in when the journals are cut.
     fn about(&self, scope: Scope) -> About;
+    /// Changes when journals are put in the place of others: a backup of both halves would be of neither.
+    ///
+    /// # Errors
+    /// That is under way now.
+    fn settled(&self) -> Result<u64, Failure> {
+        Ok(0)
+    }
 }
 
 /// A backup that was made and checked.
@@ -156,6 +165,7 @@ fn make_and_check<A: BackedUp>(
     scope: Scope,
     progress: &Progress,
 ) -> Result<(PathBuf, Checked), Failure> {
+    let settled = app.settled()?;
     let about = app.about(scope);
     let to = if to.is_dir() { to.join(file_name(&about)) } else { to.to_owned() };
     let contents = Contents {
@@ -167,6 +177,11 @@ fn make_and_check<A: BackedUp>(
     };
     let report = |done, total| progress.report(done, total, "备份 / backup");
     backup::create(app.store(), &contents, about, &to, report).map_err(|error| error.explain())?;
+    if app.settled().ok() != Some(settled) {
+        // The first words count; the file is none that anyone was told of.
+        let _left = std::fs::remove_file(&to);
+        return Err(unsettled());
+    }
     let checked = verify(&to, folder_of(&to), progress)
         .and_then(|checked| refuse_faulty(&to, &checked).map(|()| checked));
     if checked.is_err() {
@@ -174,6 +189,17 @@ fn make_and_check<A: BackedUp>(
         let _stays = std::fs::rename(&to, to.with_extension("failed"));
     }
     Ok((to, checked?))
+}
+
+/// Why no backup is made while journals are exchanged.
+pub fn unsettled() -> Failure {
+    Failure::new(
+        "unsettled",
+        Exit::Conflict,
+        "节点正在重新加入或修复日志，此时不能备份",
+        "the node joins again or repairs its journal; no backup is made meanwhile",
+    )
+    .remedy("稍后再试", "try again in a moment")
 }
 
 /// `liandong-hub-1a2b3c4d-20261123-145210.tar.zst`

@@ -6,7 +6,7 @@ use liandong_server::site::BackupVerified;
 use liandong_tests::{City, Member, rows, wait_until};
 use serde_json::Value;
 
-use crate::PROGRAM;
+use crate::{PROGRAM, change::given_up};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -144,4 +144,91 @@ async fn a_node_restored_from_a_backup_is_known_for_one_and_gets_back_what_it_ha
     let status = node.status().await;
     assert_eq!((status.view.root, status.feed.seq), (root, 2));
     assert!(node.list().await.iter().any(|shown| shown.id == later.id));
+}
+
+/// What a backup leaves out: the journals are compared by its check, the rest is derived or the running process's.
+const LEFT_OUT: [&str; 9] = [
+    "lock",
+    "admin.sock",
+    "backups.json",
+    "root.pem",
+    "data/journal",
+    "data/view",
+    "data/index",
+    "data/replica",
+    "data/staged",
+];
+
+/// Every file below a directory that a backup must hold, by its place.
+fn kept_files(dir: &Path, below: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir.join(below)).unwrap() {
+        let entry = entry.unwrap();
+        let place = below.join(entry.file_name());
+        if LEFT_OUT.iter().any(|left| place.starts_with(left)) {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            kept_files(dir, &place, found);
+        } else {
+            found.push(place);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_backup_holds_everything_that_cannot_be_made_again() {
+    let mut city = City::start(PROGRAM).await;
+    let mut node = city.join("310115", "浦东新区").await;
+    let id = node.put(None, &rows::content(1)).await.unwrap().id;
+    city.level(&node).await;
+    let conflict = given_up(&city, &mut node, id, ["这里的", "中心的"]).await;
+    let _rotated = node.cli(&["key", "rotate"]).await.exits(0);
+    city.level(&node).await;
+    let mut all = Vec::new();
+    for (member, name) in [(&mut city.hub, "hub"), (&mut node, "node")] {
+        member.stop().await;
+        let (to, into) =
+            (format!("{}.tar.zst", member.dir().display()), member.dir().with_extension("again"));
+        let taken = member.cli_json(&["backup", &to]).await;
+        assert_eq!(taken["checked"]["report"]["faults"], serde_json::json!([]), "{taken}");
+        let _back = member.cli(&["restore", &to, "--into", text(&into)]).await.exits(0);
+        let mut files = Vec::new();
+        kept_files(member.dir(), Path::new(""), &mut files);
+        for file in files {
+            let [was, is] = [member.dir(), &into].map(|dir| std::fs::read(dir.join(&file)));
+            assert_eq!(was.unwrap(), is.unwrap_or_default(), "{name}: {}", file.display());
+            all.push(format!("{name}/{}", file.display()));
+        }
+    }
+    let parts = [
+        "hub/keys/anchor.json",
+        "hub/ca/",
+        "hub/data/archive/",
+        "node/anchor.json",
+        "node/keys/feed.first",
+        "node/data/journal.forked-",
+        &format!("node/conflicts/{conflict}.json"),
+    ];
+    for part in parts {
+        assert!(all.iter().any(|file| file.starts_with(part)), "no {part} in {all:#?}");
+    }
+}
+
+#[tokio::test]
+async fn no_backup_is_made_of_a_node_that_joins_again() {
+    let city = City::start(PROGRAM).await;
+    let node = city.join("310115", "浦东新区").await;
+    let to = city.root().join("node.tar.zst");
+    let (notes, identity) = (node.dir().join("rejoin.json"), node.dir().join("keys/identity.json"));
+    let identity: Value = serde_json::from_slice(&std::fs::read(identity).unwrap()).unwrap();
+    let nowhere = serde_json::json!({ "seq": 0, "hash": "00".repeat(32) });
+    let state = serde_json::json!({
+        "phase": "writing", "identity": identity, "ancestor": nowhere, "abandoned": nowhere,
+        "aside": "journal.forked-1",
+    });
+    std::fs::write(&notes, state.to_string()).unwrap();
+    let refused = node.cli(&["backup", text(&to)]).await.exits(4);
+    assert!(refused.stderr.contains("此时不能备份") && !to.exists(), "{refused:?}");
+    std::fs::remove_file(&notes).unwrap();
+    let _taken = node.cli(&["backup", text(&to)]).await.exits(0);
 }

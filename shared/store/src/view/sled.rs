@@ -1,8 +1,13 @@
 //! The view in sled 0.34. It does not fsync on flush and grows when overwritten; neither matters for a projection that
 //! is rebuilt beside itself when it is bloated.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use parking_lot::{Condvar, Mutex};
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional as _};
 
 use super::{Engine, Pair, StoreError, TABLES, Table, Writes, directory_bytes};
@@ -13,8 +18,26 @@ pub(super) struct Sled {
     trees: Vec<sled::Tree>,
 }
 
+/// How often the lock of an instance that was closed is looked at, and the pause between two looks.
+const LOCK_LOOKS: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Waits until an instance that this process has closed has let go of the files: its threads end a moment later, and
+/// sled itself takes the lock at once or not at all. The process has the directory to itself.
+fn wait_for_lock(dir: &Path) {
+    let Ok(file) = File::open(dir.join("db")) else { return };
+    let (turn, nobody) = (Mutex::new(()), Condvar::new());
+    for _ in 0..LOCK_LOOKS {
+        if file.try_lock().is_ok() {
+            return;
+        }
+        nobody.wait_for(&mut turn.lock(), LOCK_PAUSE);
+    }
+}
+
 impl Sled {
     pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        wait_for_lock(dir);
         let db = sled::Config::new()
             .path(dir)
             .cache_capacity(cache_bytes)
