@@ -329,7 +329,7 @@ mod tests {
     fn a_view_that_was_closed_is_opened_again_at_once() {
         for kind in [EngineKind::Sled, EngineKind::Redb] {
             let dir = tempfile::tempdir().unwrap();
-            for _ in 0..200 {
+            for _ in 0..60 {
                 let view = View::open(dir.path(), kind, 1 << 20).unwrap();
                 view.commit(&Writes::new()).unwrap();
             }
