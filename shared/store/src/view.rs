@@ -326,14 +326,20 @@ mod tests {
     }
 
     #[test]
-    fn a_view_that_was_closed_is_opened_again_at_once() {
-        for kind in [EngineKind::Sled, EngineKind::Redb] {
-            let dir = tempfile::tempdir().unwrap();
-            for _ in 0..60 {
-                let view = View::open(dir.path(), kind, 1 << 20).unwrap();
-                view.commit(&Writes::new()).unwrap();
-            }
+    fn a_view_whose_files_are_still_locked_for_a_moment_is_opened_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |dir: &Path| View::open(dir, EngineKind::Sled, 1 << 20);
+        drop(open(dir.path()).unwrap());
+        let lock = fs::File::open(dir.path().join("sled").join("db")).unwrap();
+        lock.lock().unwrap();
+        let path = dir.path().to_owned();
+        let opener = std::thread::spawn(move || open(&path).map(|_view| ()));
+        for _ in 0..200_000 {
+            std::thread::yield_now();
+            assert!(!opener.is_finished(), "it does not wait");
         }
+        lock.unlock().unwrap();
+        opener.join().unwrap().unwrap();
     }
 
     #[test]
