@@ -19,6 +19,7 @@ pub mod invariants;
 mod ledger;
 mod network;
 mod node;
+mod partition;
 pub mod reference;
 pub mod report;
 mod rng;
@@ -47,6 +48,34 @@ impl Plan {
     pub const fn with(faults: Faults) -> Self {
         Self { faults, steps: None, trace: false }
     }
+}
+
+/// A district that the hub does not hear for a while.
+#[derive(Debug, Clone, Copy)]
+pub struct Partition {
+    /// Virtual days.
+    pub days: u32,
+    /// What the district's people write every day.
+    pub edits_a_day: u32,
+    /// What goes wrong meanwhile, there and elsewhere.
+    pub faults: Faults,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Apart {
+    /// Virtual days until everything agreed again.
+    pub days: i64,
+    /// Districts of the city.
+    pub districts: usize,
+    /// Steps of everybody else in that time.
+    pub steps: u64,
+    /// Ops that the district wrote while it was cut off.
+    pub edits: u64,
+    /// Ops that the other districts wrote in that time.
+    pub elsewhere: u64,
+    /// Ops that the hub lacked and has now.
+    pub backlog: u64,
 }
 
 /// What a run that went well did.
@@ -91,11 +120,20 @@ impl std::fmt::Display for Failure {
 /// The first invariant that did not hold.
 pub fn run(seed: u64, plan: &Plan) -> Result<Done, Failure> {
     let mut world = World::new(seed, plan);
-    match world.live(plan) {
-        Ok(()) => Ok(world.done()),
-        Err(violation) => {
-            let (step, trace) = (world.steps(), world.take_trace());
-            Err(Failure { seed, step, violation, trace })
-        }
-    }
+    world.live(plan).map_err(|violation| failure(seed, violation, &mut world))?;
+    Ok(world.done())
+}
+
+/// Lets a world live in which one district is cut off for long.
+///
+/// # Errors
+/// The first invariant that did not hold.
+pub fn part(seed: u64, partition: &Partition) -> Result<Apart, Failure> {
+    let mut world = World::new(seed, &Plan::with(partition.faults));
+    let apart = world.live_apart(partition);
+    apart.map_err(|violation| failure(seed, violation, &mut world))
+}
+
+fn failure(seed: u64, violation: Violation, world: &mut World) -> Failure {
+    Failure { seed, step: world.steps(), violation, trace: world.take_trace() }
 }

@@ -22,6 +22,7 @@ use serde_json::Value;
 use super::{
     fold::Fold,
     ledger::{Ledger, Relation},
+    node::Node,
     reference::{self, Law},
 };
 
@@ -239,6 +240,17 @@ pub(super) fn i08_leaves_differ(
     let Some(before) = before.filter(|before| said(*before) != said(after)) else { return Ok(()) };
     holds("I8", before.leaf(id) != after.leaf(id), || {
         format!("{id:?} was {:?}, is {:?}, and its leaf is the same", said(before), said(after))
+    })
+}
+
+/// I9: without the hub, all that people write is saved and takes effect where they work.
+pub(super) fn i09_autonomy(node: &Node) -> Result<(), Violation> {
+    // A process whose disk has just failed is started again, and told nobody that anything was saved.
+    let Some(process) = &node.process else { return Ok(()) };
+    let (written, saved) = (process.journal.written(), node.saved.len() as u64);
+    let folded = process.fold.head();
+    holds("I9", saved == written.seq && folded == written, || {
+        format!("{:?} wrote up to {written}; saved {saved}, in effect {folded}", node.feed)
     })
 }
 

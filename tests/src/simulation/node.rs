@@ -53,6 +53,8 @@ pub(super) struct Node {
     pub(super) frozen: Option<Verdict>,
     /// Only a node that was restored or cloned may ever be frozen.
     pub(super) may_freeze: bool,
+    /// Nothing gets from here to the hub or back.
+    pub(super) apart: bool,
     /// The keys of the feed, the first one first; kept apart from the disk.
     pub(super) ring: Vec<Author>,
     /// Keys that the hub gave instead of revoked ones: from which position on, and which of the ring.
@@ -87,6 +89,7 @@ impl Node {
             process: None,
             frozen: None,
             may_freeze: false,
+            apart: false,
             ring: vec![key(feed, 0)],
             given: Vec::new(),
             signs: 0,

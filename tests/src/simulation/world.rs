@@ -94,7 +94,7 @@ impl World {
         Ok(())
     }
 
-    fn found(&mut self) -> Result<(), Violation> {
+    pub(super) fn found(&mut self) -> Result<(), Violation> {
         self.hub.start(&mut self.scene)?;
         for number in 1..=self.districts {
             let feed = FeedId::new([u8::try_from(number).unwrap_or(0); 16]);
@@ -141,7 +141,7 @@ impl World {
         self.note(|| format!("{} {whom}", fault.name()));
     }
 
-    fn step(&mut self) -> Result<(), Violation> {
+    pub(super) fn step(&mut self) -> Result<(), Violation> {
         self.steps += 1;
         self.scene.now_ms += i64::try_from(self.scene.rng.below(60_000)).unwrap_or(0);
         let node = self.scene.rng.below(self.nodes.len());
@@ -190,7 +190,7 @@ impl World {
         let id = self.next_stream;
         let one = &mut self.nodes[node];
         let busy = one.process.as_ref().is_none_or(|process| process.push.is_some());
-        if busy || one.frozen.is_some() || !self.hub.is_up() {
+        if busy || one.apart || one.frozen.is_some() || !self.hub.is_up() {
             return;
         }
         let feed = one.feed;
@@ -207,7 +207,7 @@ impl World {
         let one = &mut self.nodes[node];
         let feed = one.feed;
         let Some(process) = &mut one.process else { return Ok(()) };
-        if process.follow.is_some() || !self.hub.is_up() {
+        if process.follow.is_some() || one.apart || !self.hub.is_up() {
             return Ok(());
         }
         process.follow = Some(id);

@@ -5,8 +5,10 @@
 
 #![expect(clippy::panic, reason = "helpers of tests fail as tests do")]
 
+mod turmoil;
+
 use liandong_core::mutant::{Mutant, with};
-use liandong_tests::simulation::{Fault, Faults, Plan, run};
+use liandong_tests::simulation::{Fault, Faults, Partition, Plan, part, run};
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 150;
@@ -34,6 +36,19 @@ const MUTANTS: [(Mutant, &[Fault]); 17] = [
     (Mutant::StaleRules, &[Fault::Revoke, Fault::Transfer]),
 ];
 
+/// What goes wrong in weeks of work and does not ask for a person.
+const AT_WORK: [Fault; 9] = [
+    Fault::Delay,
+    Fault::Cut,
+    Fault::HalfOpen,
+    Fault::Kill,
+    Fault::Power,
+    Fault::Disk,
+    Fault::Clock,
+    Fault::Curate,
+    Fault::Unknown,
+];
+
 fn lives(seed: u64, faults: Faults) {
     if let Err(failure) = run(seed, &Plan::with(faults)) {
         panic!("{failure}\nagain: cargo simulate --seed {seed} --faults {faults} --trace");
@@ -59,7 +74,7 @@ fn a_city_keeps_its_invariants_under_each_fault_alone() {
 
 #[test]
 fn a_seed_that_ever_failed_fails_no_longer() {
-    for line in include_str!("../golden/seeds.txt").lines() {
+    for line in include_str!("../../golden/seeds.txt").lines() {
         let Some((seed, faults)) = line.split('#').next().unwrap_or("").trim().split_once(' ')
         else {
             continue;
@@ -74,6 +89,19 @@ fn the_same_seed_gives_the_same_world() {
     let life = |seed| run(seed, &plan).unwrap();
     assert_eq!(life(7), life(7));
     assert_ne!(life(7).trace, life(8).trace);
+}
+
+#[test]
+fn a_district_works_apart_for_sixty_days_and_ten_thousand_edits_and_comes_back_whole() {
+    let faults = Faults::of(&AT_WORK);
+    let partition = Partition { days: 60, edits_a_day: 170, faults };
+    for seed in 0..2 {
+        let apart = part(seed, &partition).unwrap_or_else(|failure| panic!("{failure}"));
+        println!("seed {seed}: {apart:?}");
+        assert!(apart.days >= 60 && apart.edits >= 10_000, "{apart:?}");
+        assert!(apart.elsewhere > 0, "the other districts went on meanwhile: {apart:?}");
+        assert!(apart.backlog >= 9_000, "what was saved has arrived: {apart:?}");
+    }
 }
 
 #[test]
