@@ -3,11 +3,13 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use liandong_core::{
     city::{HubAnchor, HubKeys},
     id::{FeedId, Head},
+    limit,
     mapping::Mapping,
     op::{Keys, OpFault},
 };
@@ -22,6 +24,7 @@ use liandong_server::{
 };
 use liandong_store::{
     EngineKind, Options, OwnFeed, Replica, ReplicaOptions, Store, StoreError, Turn, WriteError,
+    disk::{RealDisk, ReservedDisk},
 };
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -41,6 +44,8 @@ pub const KEYS_DIR: &str = "keys";
 pub const DATA_DIR: &str = "data";
 /// Below the data directory: the replica of the city.
 pub const REPLICA_DIR: &str = "replica";
+/// Below the data directory: room that is kept for the journals.
+const RESERVE_FILE: &str = "reserve";
 /// In the keys directory: the TLS key and its certificate, one file so that a crash never leaves one without the other.
 pub const TLS_FILE: &str = "tls.pem";
 
@@ -130,6 +135,8 @@ pub struct App {
     pub(crate) config: Config,
     pub(crate) store: Store,
     pub(crate) replica: Replica,
+    /// The disk under the journals, with the room that is kept for them.
+    pub(crate) disk: ReservedDisk,
     /// Why the city is not followed now; empty while it is.
     pub(crate) unfollowed: Mutex<String>,
     pub(crate) own: OwnFeed,
@@ -181,10 +188,13 @@ impl App {
         let replica =
             ReplicaOptions { dir: dir.join(DATA_DIR).join(REPLICA_DIR), engine, cache_bytes };
         let replica = Replica::open(replica)?;
+        let reserve = dir.join(DATA_DIR).join(RESERVE_FILE);
+        let disk = ReservedDisk::new(Arc::new(RealDisk), reserve, limit::RESERVE_BYTES);
         let options = Options {
             engine,
             cache_bytes,
             hub_feed: Some(hub_feed),
+            disk: Arc::new(disk.clone()),
             ..Options::new(dir.join(DATA_DIR))
         };
         let store = Store::open(options)?;
@@ -211,6 +221,7 @@ impl App {
             config,
             store,
             replica,
+            disk,
             unfollowed: Mutex::default(),
             own,
             link,

@@ -44,6 +44,9 @@ pub struct Config {
     /// `[recover]`
     #[serde(default)]
     pub recover: Recover,
+    /// `[replica]`
+    #[serde(default)]
+    pub replica: Replica,
 }
 
 /// `[guard]`: a note of how far the journal was, which no restore of the directory takes back.
@@ -65,6 +68,20 @@ pub struct Recover {
 impl Default for Recover {
     fn default() -> Self {
         Self { fast_forward: true }
+    }
+}
+
+/// `[replica]`: the city's catalogue as it is kept here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Replica {
+    /// The replica waits while less than this is free on its disk, mebibytes: what the district writes comes first.
+    pub keep_free_mib: u32,
+}
+
+impl Default for Replica {
+    fn default() -> Self {
+        Self { keep_free_mib: 256 }
     }
 }
 

@@ -21,7 +21,7 @@ use liandong_core::{
 };
 use liandong_proto::sync::{AuditRequest, CityEvent as Event, feed_sync_client::FeedSyncClient};
 use liandong_server::{
-    clock,
+    clock, disk,
     retry::{Retry, RetryLimits},
     tls::{self, Timeouts},
 };
@@ -62,12 +62,31 @@ pub(crate) async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
 }
 
 async fn once(app: &App) -> Ended {
+    if let Err(ended) = room(app) {
+        return ended;
+    }
     match connect(app).await {
         Ok((mut follow, events)) => match follow.run(events).await {
             Ok(ended) | Err(ended) => ended,
         },
         Err(ended) => ended,
     }
+}
+
+/// When the disk fills, the replica is the first to wait: what people write here needs the room.
+fn room(app: &App) -> Result<(), Ended> {
+    const MIB: u64 = 1024 * 1024;
+    let least = u64::from(app.config.replica.keep_free_mib);
+    // Where it cannot be told there is no reason to stop.
+    let free = disk::free_bytes(&app.dir).map_or(u64::MAX, |bytes| bytes / MIB);
+    if free < least {
+        return Err(Ended::dropped(format!(
+            "磁盘剩余 {free} MiB，少于 {least} MiB：全市副本暂停更新，本区工作不受影响 / \
+             {free} MiB are free, less than {least}: the city's replica waits, work here goes on"
+        )));
+    }
+    block_in_place(|| app.disk.restock());
+    Ok(())
 }
 
 async fn connect(app: &App) -> Result<(Follow<'_>, Streaming<Event>), Ended> {
@@ -131,6 +150,7 @@ impl Follow<'_> {
             };
             let event =
                 CityEvent::try_from(event).map_err(|bad| Ended::dropped(bad.to_string()))?;
+            room(self.app)?;
             self.on(event).await?;
         }
     }

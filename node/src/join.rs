@@ -145,6 +145,7 @@ fn configuration(
         log: Log::default(),
         guard: config::Guard::default(),
         recover: config::Recover::default(),
+        replica: config::Replica::default(),
     })
 }
 

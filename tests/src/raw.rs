@@ -18,7 +18,7 @@ use liandong_server::{
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Status, Streaming, codec::CompressionEncoding};
 
 use crate::wait::DEADLINE;
 
@@ -122,7 +122,7 @@ impl Stream {
         let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
         let (up, messages) = mpsc::channel(4);
         up.send(first.into()).await.expect("room for a message");
-        let mut client = FeedSyncClient::new(channel);
+        let mut client = FeedSyncClient::new(channel).send_compressed(CompressionEncoding::Zstd);
         let called = timeout(DEADLINE, client.push(ReceiverStream::new(messages)));
         let downs = called.await.expect("an answer in time")?.into_inner();
         Ok(Self { up, downs })

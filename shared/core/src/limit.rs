@@ -48,6 +48,8 @@ pub const BULK_ABOVE_OPS: u64 = 1024;
 pub const BUSY_RETRY_MS: u32 = 1_000;
 /// Clock difference between node and hub that is reported, milliseconds.
 pub const SKEW_WARN_MS: i64 = 5 * 60 * 1000;
+/// Room that a node keeps for its journal on a disk that fills, bytes: some thousand edits.
+pub const RESERVE_BYTES: u64 = 4 * 1024 * 1024;
 /// Heartbeat of an idle node, milliseconds.
 pub const HEARTBEAT_MS: u64 = 10_000;
 /// A stream without any message for this long is dead, milliseconds.

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod disk;
 pub mod grpc;
 pub mod identity;
 pub mod keys;

@@ -1,5 +1,6 @@
 //! The few file operations the journal needs, so that tests can put a disk under it that fails and forgets.
 
+mod reserve;
 mod sim;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+pub use reserve::ReservedDisk;
 pub use sim::{Crash, SimDisk};
 
 /// A file that grows at its end and is read anywhere.

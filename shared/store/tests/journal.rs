@@ -20,7 +20,7 @@ use liandong_core::{
 };
 use liandong_store::{
     Options, Store, StoreError,
-    disk::{Crash, Disk, SimDisk},
+    disk::{Crash, Disk, ReservedDisk, SimDisk},
     journal::Journal,
 };
 
@@ -221,6 +221,36 @@ fn nothing_is_acknowledged_once_a_sync_has_failed() {
         disk.power_cut(|_unsynced| 0);
         assert_recovers(&disk, acked, &ops, &format!("syncs fail from operation {from}"));
     }
+}
+
+#[test]
+fn a_full_disk_takes_what_people_write_into_the_room_that_was_kept_for_it() {
+    let ops = ops();
+    let sim = SimDisk::default();
+    let used = || sim.files().iter().map(|(_, size)| size).sum::<usize>();
+    let disk = ReservedDisk::new(Arc::new(sim.clone()), "/data/reserve".into(), 3_000);
+    let journal = Journal::open(Arc::new(disk.clone()), Path::new(DIR), FEED).unwrap();
+    let mut journal = journal.with_segment_bytes(SEGMENT_BYTES);
+    journal.append_durably(&ops[..3]).unwrap();
+    // Somebody else has taken all the rest; of the next op a few bytes find room.
+    sim.plan(Crash::Holds(used() + 10));
+    let mut saved = 3;
+    let full = loop {
+        match journal.append_durably(&ops[saved..=saved]) {
+            Ok(head) => saved = usize::try_from(head.seq).unwrap(),
+            Err(StoreError::Io { source, .. }) => break source,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    assert!((7..ops.len()).contains(&saved), "some fit into 3,000 bytes: {saved}");
+    assert!(!disk.is_whole() && !disk.restock(), "the room is used up");
+    // Nothing of what was saved is lost, and once there is space everything is as before.
+    assert_recovers(&sim.copied(), saved as u64, &ops, "a full disk");
+    sim.plan(Crash::Never);
+    assert!(disk.restock() && used() > 3_000);
+    let mut journal = Journal::open(Arc::new(disk), Path::new(DIR), FEED).unwrap();
+    assert_eq!(journal.append_durably(&ops[saved..]).unwrap(), ops[ops.len() - 1].head());
 }
 
 /// Where an op lies on the disk.

@@ -1,14 +1,23 @@
 //! The city's catalogue on its way down: every node finds what every district has, with and without the hub.
 
-use liandong_core::{checkpoint::Checkpoint, id::RecordId, wire::city::FollowCursor};
-use liandong_proto::sync::{FollowRequest, city_event::M, feed_sync_client::FeedSyncClient};
+use liandong_core::{
+    checkpoint::Checkpoint,
+    id::RecordId,
+    op::Op,
+    wire::city::{CityRecord, FollowCursor, write_wanted},
+};
+use liandong_proto::sync::{
+    AuditRequest, CityEvent, FetchRequest, FollowRequest, city_event::M,
+    feed_sync_client::FeedSyncClient,
+};
 use liandong_server::{
     site::CityStatus,
     tls::{self, Timeouts},
 };
 use liandong_tests::{City, Member, raw::Peer, rows, wait_until};
+use prost::Message as _;
 use serde_json::{Value, json};
-use tonic::Code;
+use tonic::{Code, Streaming, transport::Channel};
 
 use crate::PROGRAM;
 
@@ -221,6 +230,152 @@ async fn only_districts_that_take_part_may_follow_and_only_from_the_hubs_own_his
     assert_eq!(ended.code(), Code::PermissionDenied, "{ended}");
     let again = client.follow(FollowRequest::from(FollowCursor::default())).await.unwrap_err();
     assert_eq!(again.code(), Code::PermissionDenied);
-    let asked = liandong_proto::sync::AuditRequest { buckets: Vec::new() };
+    let asked = AuditRequest { buckets: Vec::new() };
     assert_eq!(client.audit(asked).await.unwrap_err().code(), Code::PermissionDenied);
+}
+
+/// Speaks to the hub as this node does.
+async fn speaks_as(city: &City, node: &Member) -> FeedSyncClient<Channel> {
+    let tls = Peer::of(node.dir()).tls();
+    let channel = tls::connect(&city.hub.grpc_url(), &tls, Timeouts::default()).await;
+    FeedSyncClient::new(channel.unwrap())
+}
+
+/// All events up to the next checkpoint, and that.
+async fn up_to_checkpoint(events: &mut Streaming<CityEvent>) -> (Vec<CityEvent>, Checkpoint) {
+    let mut seen = Vec::new();
+    loop {
+        let event = events.message().await.unwrap().expect("a stream that goes on");
+        seen.push(event.clone());
+        if let Some(M::Checkpoint(checkpoint)) = event.m {
+            return (seen, Checkpoint::read(&checkpoint).unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_for_a_district_is_in_no_byte_that_the_hub_sends_it() {
+    let city = City::start(PROGRAM).await;
+    let (a, b) = (city.join("310115", "浦东新区").await, city.join("310104", "徐汇区").await);
+    a.put(None, &rows::content(1)).await.unwrap();
+    let secret = a.put(None, &closed(6)).await.unwrap().id;
+    let narrowed = a.put(None, &rows::content(11)).await.unwrap().id;
+    replicated(&b, 2).await;
+    a.put(Some(narrowed), &closed(11)).await.unwrap();
+    replicated(&b, 1).await;
+    city.level(&a).await;
+    let set = ["overlay", "set", &secret.to_string(), "--title", "只给浦东看的标题"];
+    let _set = city.hub.cli(&set).await.exits(0);
+    let mut client = speaks_as(&city, &b).await;
+    let whole = FollowRequest::from(FollowCursor::default());
+    let mut events = client.follow(whole).await.unwrap().into_inner();
+    let mut sent = Vec::new();
+    let (seen, checkpoint) = up_to_checkpoint(&mut events).await;
+    sent.extend(seen.iter().flat_map(CityEvent::encode_to_vec));
+    let asked = AuditRequest { buckets: (0..256).collect() };
+    sent.extend(client.audit(asked).await.unwrap().into_inner().encode_to_vec());
+    // Not even when it asks for it by name.
+    let mut named = client.records(write_wanted(&[secret, narrowed])).await.unwrap().into_inner();
+    while let Some(row) = named.message().await.unwrap() {
+        assert!(row.core.is_none() && row.overlay.is_none(), "{row:?}");
+        sent.extend(row.encode_to_vec());
+    }
+    let fetch = |feed: &[u8]| {
+        let feed_id = feed.to_vec().into();
+        FetchRequest { feed_id, after_seq: 0, to_seq: 0 }
+    };
+    let hub_feed = city.hub.status().await.feed.id;
+    let mut own = client.fetch(fetch(hub_feed.as_bytes())).await.unwrap().into_inner();
+    while let Some(batch) = own.message().await.unwrap() {
+        sent.extend(batch.encode_to_vec());
+    }
+    let theirs = a.status().await.feed.id;
+    let refused = match client.fetch(fetch(theirs.as_bytes())).await {
+        Err(refused) => refused,
+        Ok(batches) => batches.into_inner().message().await.unwrap_err(),
+    };
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    let holds = |text: &str| sent.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(holds("停车场泊位信息1") && checkpoint.count >= 1, "what is public is sent");
+    for text in ["停车场泊位信息6", "停车场泊位信息11", "只给浦东看的标题"] {
+        assert!(!holds(text), "{text} was sent");
+    }
+}
+
+#[tokio::test]
+async fn a_follower_that_reads_slowly_is_told_the_newest_of_each_record_and_not_every_version() {
+    const RECORDS: usize = 5;
+    const EDITS: usize = 220;
+    let city = impatient().await;
+    let (a, b) = (city.join("310115", "浦东新区").await, city.join("310104", "徐汇区").await);
+    let long = |number: usize, edit: usize| {
+        let mut content = rows::content(number);
+        // Some 30 KB, so that what is under way to a reader that does not read is soon full.
+        let items: Vec<String> =
+            (0..450).map(|item| format!("第{edit}版的第{item}个数据项的中文名称")).collect();
+        content["信息项"] = json!(items);
+        content
+    };
+    let mut ids = Vec::new();
+    for number in 0..RECORDS {
+        ids.push(a.put(None, &long(number, 0)).await.unwrap().id);
+    }
+    let edit = async |edits: std::ops::RangeInclusive<usize>| {
+        for edit in edits {
+            let number = edit % RECORDS;
+            a.put(Some(ids[number]), &long(number, edit)).await.unwrap();
+        }
+        city.level(&a).await;
+        crate::network::memory(&city.hub)
+    };
+    // What edits cost anyhow, without anybody who is slow.
+    let before = edit(1..=40).await;
+    let mut client = speaks_as(&city, &b).await;
+    let whole = FollowRequest::from(FollowCursor::default());
+    let mut events = client.follow(whole).await.unwrap().into_inner();
+    up_to_checkpoint(&mut events).await;
+    let grown = edit(41..=40 + EDITS).await.saturating_sub(before);
+    let newest = a.status().await.feed.seq;
+    let (mut told, mut reached) = (0, 0);
+    wait_until("the follower has been told the newest version", async || {
+        for event in up_to_checkpoint(&mut events).await.0 {
+            if let Some(M::Record(row)) = event.m {
+                let signed = CityRecord::try_from(row).unwrap().core.unwrap();
+                reached = Op::parse(signed).unwrap().seq.max(reached);
+                told += 1;
+            }
+        }
+        (reached == newest).then_some(()).ok_or_else(|| format!("op {reached} of {newest}"))
+    })
+    .await;
+    println!("{EDITS} edits, {told} rows to a follower that did not read; the hub grew by {grown}");
+    assert!(told < EDITS * 3 / 4, "{told} rows for {EDITS} edits of {RECORDS} records");
+    assert!(grown < crate::network::GROWTH_MAX, "the hub has grown by {grown} bytes");
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_stops_the_replica_first_and_no_work_of_the_district() {
+    let city = impatient().await;
+    let a = city.join("310115", "浦东新区").await;
+    a.put(None, &rows::content(1)).await.unwrap();
+    let mut b = city.enrol("310104", "徐汇区").await;
+    // No disk has as much free as this.
+    b.set_env("LIANDONG_REPLICA__KEEP_FREE_MIB", "4000000000");
+    b.start().await;
+    let waits = wait_until("the replica waits", async || {
+        let city = city_of(&b).await;
+        let told = city.explain.as_ref().is_some_and(|why| why.contains("全市副本暂停更新"));
+        told.then_some(city.clone()).ok_or_else(|| format!("{city:?}"))
+    })
+    .await;
+    assert_eq!((waits.complete, waits.received), (false, 0), "{waits:?}");
+    let id = b.put(None, &rows::content(6)).await.unwrap().id;
+    b.put(Some(id), &rows::content(11)).await.unwrap();
+    city.level(&b).await;
+    assert_eq!(b.search("停车场泊位信息11").await["total"], 1);
+    let kept = std::fs::metadata(b.dir().join("data").join("reserve")).unwrap().len();
+    assert_eq!(kept, liandong_core::limit::RESERVE_BYTES, "room for the journal");
+    b.set_env("LIANDONG_REPLICA__KEEP_FREE_MIB", "1");
+    b.restart().await;
+    replicated(&b, 2).await;
 }

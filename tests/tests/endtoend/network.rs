@@ -6,22 +6,33 @@ use liandong_core::{
     op::{Author, SignedOp},
     wire::{Down, RejectCode, Up},
 };
+use liandong_node::import::plan::Options;
+use liandong_server::{grpc, listen};
 use liandong_tests::{
-    City, Member,
+    City, DEADLINE, Member,
     proxy::{Proxy, Weather},
     raw::{Peer, Stream},
     rows, wait_until,
 };
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tonic::transport::server::TcpIncoming;
 
 use crate::PROGRAM;
 
 /// Memory that a hub may need beyond what it had, whatever its peers do, bytes.
-const GROWTH_MAX: u64 = 96 * 1024 * 1024;
+pub(crate) const GROWTH_MAX: u64 = 96 * 1024 * 1024;
 
 /// Resident memory of a process, bytes.
-fn memory(member: &Member) -> u64 {
-    let path = format!("/proc/{}/statm", member.pid().expect("a running process"));
+pub(crate) fn memory(member: &Member) -> u64 {
+    memory_of(&member.pid().expect("a running process").to_string())
+}
+
+fn memory_of(process: &str) -> u64 {
+    let path = format!("/proc/{process}/statm");
     let text = std::fs::read_to_string(path).expect("the size of a process");
     let pages: u64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a size");
     pages * 4096
@@ -184,4 +195,96 @@ async fn hostile_peers_are_refused_leave_nothing_and_disturb_nobody() {
         (there.hash == op.hash).then_some(()).ok_or_else(|| format!("{there:?}"))
     })
     .await;
+}
+
+/// Districts of a whole city.
+const DISTRICTS: usize = 16;
+/// Records that each has written while the hub was away.
+const BACKLOG: usize = 150;
+
+#[tokio::test]
+async fn sixteen_districts_that_come_back_at_once_with_a_backlog_all_arrive_and_the_hub_stays_small()
+ {
+    let mut city = City::start(PROGRAM).await;
+    let mut nodes = Vec::new();
+    for number in 0..DISTRICTS {
+        nodes.push(city.join(&format!("3101{:02}", number + 30), &format!("第{number}区")).await);
+    }
+    let before = memory(&city.hub);
+    city.hub.stop().await;
+    for (number, node) in nodes.iter().enumerate() {
+        let from = number * BACKLOG;
+        let file = city.root().join(format!("{number}.csv"));
+        std::fs::write(&file, rows::csv(&rows::rows(from..from + BACKLOG))).unwrap();
+        let report = node.import(&file, Options::default()).await.unwrap();
+        assert_eq!(report.new, BACKLOG, "{report:?}");
+    }
+    city.hub.start().await;
+    for node in &nodes {
+        city.level(node).await;
+    }
+    let records = city.hub.status().await.view.records;
+    assert_eq!(records, (DISTRICTS * BACKLOG) as u64, "each record once");
+    let grown = memory(&city.hub).saturating_sub(before);
+    println!("{records} records of {DISTRICTS} districts; the hub grew by {grown} bytes");
+    assert!(grown < GROWTH_MAX, "the hub has grown by {grown} bytes");
+}
+
+/// A frame of HTTP/2: its length, kind, flags and stream come before what it holds.
+fn frame(kind: u8, flags: u8, stream: u32, holds: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(holds.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), holds].concat()
+}
+
+/// A request whose body goes on for ever.
+fn request(path: &str) -> Vec<u8> {
+    let mut headers = vec![0x83, 0x86];
+    let fields = [(":path", path), (":authority", "hub"), ("content-type", "application/grpc")];
+    for (name, value) in fields {
+        for text in [name, value] {
+            if text == name {
+                headers.push(0);
+            }
+            headers.push(u8::try_from(text.len()).unwrap());
+            headers.extend_from_slice(text.as_bytes());
+        }
+    }
+    let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    [hello, frame(4, 0, 0, &[]), frame(1, 4, 1, &headers)].concat()
+}
+
+#[tokio::test]
+async fn a_million_empty_frames_are_cut_off_or_cost_nothing_and_others_are_served() {
+    const FRAMES: usize = 1_000_000;
+    const AT_ONCE: usize = 1_000;
+    let (_serving, serving) = watch::channel(true);
+    let routes = grpc::health_and_reflection(serving).routes();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let server = listen::server().add_routes(routes);
+    let server = tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    let before = memory_of("self");
+    let (mut answers, mut socket) = TcpStream::connect(at).await.unwrap().into_split();
+    let answers = tokio::spawn(async move {
+        // Whatever the server says must be read, or it would wait.
+        let read = tokio::io::copy(&mut answers, &mut tokio::io::sink()).await;
+        read.unwrap_or_default()
+    });
+    socket.write_all(&request("/grpc.health.v1.Health/Check")).await.unwrap();
+    let empty = frame(0, 0, 1, &[]).repeat(AT_ONCE);
+    let mut sent = 0;
+    while sent < FRAMES && socket.write_all(&empty).await.is_ok() {
+        sent += AT_ONCE;
+    }
+    let grown = memory_of("self").saturating_sub(before);
+    println!("{sent} empty frames were taken; {grown} bytes more");
+    assert!(grown < GROWTH_MAX, "the server has grown by {grown} bytes");
+    let mut other = TcpStream::connect(at).await.unwrap();
+    let check = request("/grpc.health.v1.Health/Check");
+    other.write_all(&[check, frame(0, 1, 1, &[0; 5])].concat()).await.unwrap();
+    let mut said = [0; 64];
+    let read = tokio::time::timeout(DEADLINE, other.read(&mut said)).await.unwrap().unwrap();
+    assert!(read > 0, "another connection is answered");
+    server.abort();
+    answers.abort();
 }

@@ -4,6 +4,12 @@
 //! The production drivers have threads and block in place, which a simulated runtime of one thread cannot. Those here
 //! are their shortest form: every decision is taken by the same sender, receiver and journal.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail and tell as tests do"
+)]
+
 use std::{
     io,
     net::Ipv4Addr,
@@ -215,17 +221,17 @@ impl Service {
     ) {
         let mut receiver = Receiver::new(FEED);
         let mut commits = interval(SYNC_EVERY);
-        let mut heard = Instant::now();
+        let mut last_word = Instant::now();
         let mut promised = 0;
         loop {
             tokio::select! {
                 up = ups.message() => {
                     let Ok(Some(up)) = up else { return };
-                    heard = Instant::now();
+                    last_word = Instant::now();
                     self.take(&mut receiver, Up::try_from(up).unwrap());
                 }
                 _ = commits.tick() => {
-                    if heard.elapsed() > Duration::from_millis(limit::SILENCE_MS) {
+                    if last_word.elapsed() > Duration::from_millis(limit::SILENCE_MS) {
                         return;
                     }
                     let (head, claim) = self.site.sync();
@@ -433,12 +439,12 @@ impl Session<'_> {
     async fn run(&mut self, mut downs: Streaming<pb::PushDown>) -> Result<(), Status> {
         let mut beat = interval(Duration::from_millis(limit::HEARTBEAT_MS));
         let mut commits = interval(SYNC_EVERY);
-        let mut heard = Instant::now();
+        let mut last_word = Instant::now();
         loop {
             tokio::select! {
                 down = downs.message() => {
                     let Some(down) = down? else { return Ok(()) };
-                    heard = Instant::now();
+                    last_word = Instant::now();
                     self.sender.on_down(Down::try_from(down).unwrap());
                 }
                 _ = commits.tick() => {
@@ -446,7 +452,7 @@ impl Session<'_> {
                     self.sender.on_local(head, Some(claim));
                 }
                 _ = beat.tick() => {
-                    if heard.elapsed() > Duration::from_millis(limit::SILENCE_MS) {
+                    if last_word.elapsed() > Duration::from_millis(limit::SILENCE_MS) {
                         return Ok(());
                     }
                     self.sender.on_tick();

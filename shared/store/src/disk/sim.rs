@@ -20,6 +20,8 @@ pub enum Crash {
     SyncFailsFrom(u64),
     /// From this operation on the disk is full: half of what is written arrives, then the write fails.
     FullFrom(u64),
+    /// The disk holds so many bytes in all: of what goes beyond, half arrives, then the write fails.
+    Holds(usize),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -228,7 +230,16 @@ impl DiskFile for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         let state = self.disk.step(false)?;
-        let full = matches!(state.crash, Crash::FullFrom(from) if state.operations > from);
+        let size =
+            |path| state.files.get(path).map_or(0, |content: &Content| content.current.len());
+        let full = match state.crash {
+            Crash::FullFrom(from) => state.operations > from,
+            Crash::Holds(room) => {
+                let grows = (offset + bytes.len()).saturating_sub(size(&self.path));
+                state.files.keys().map(size).sum::<usize>() + grows > room
+            }
+            _ => false,
+        };
         let bytes = if full { &bytes[..bytes.len() / 2] } else { bytes };
         self.with(state, |content| {
             let end = offset + bytes.len();
