@@ -38,9 +38,8 @@ fn fault(place: &str, test: bool) -> Option<String> {
     let Some(at) = lines.iter().position(begins) else {
         return Some(format!("{place}: there is no such function"));
     };
-    let attributes = lines[..at].iter().rev().take_while(|line| line.starts_with("#["));
-    let is_test =
-        attributes.into_iter().any(|line| line.contains("test]") || line.contains("test("));
+    let mut attributes = lines[..at].iter().rev().take_while(|line| line.starts_with("#["));
+    let is_test = attributes.any(|line| line.contains("test]") || line.contains("test("));
     (test && !is_test).then(|| format!("{place}: is no test"))
 }
 

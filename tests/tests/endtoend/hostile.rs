@@ -107,7 +107,10 @@ async fn an_old_checkpoint_keeps_no_replica_current() {
     node.start().await;
     says(&node, "is whole", |city| is_whole(city, 2)).await;
     a.put(None, &rows::content(16)).await.unwrap();
-    let before = says(&node, "is whole", |city| is_whole(city, 3)).await;
+    let before = says(&node, "is whole, as the newest checkpoint says", |city| {
+        is_whole(city, 3) && liar.last_checkpoint().is_some_and(|told| told.count == 3)
+    })
+    .await;
     liar.tell(Lie::OldCheckpoint);
     says(&node, "is stale and tells of a replay", |city| {
         let told = explains(city, "收到过更新的校验点");

@@ -15,7 +15,7 @@ use std::{
 use super::{Disk, DiskFile};
 
 /// Bytes written at a time when the room is taken.
-const PIECE: [u8; 64 * 1024] = [0; 64 * 1024];
+static PIECE: [u8; 64 * 1024] = [0; 64 * 1024];
 
 #[derive(Debug)]
 struct Room {
