@@ -95,13 +95,11 @@ fn the_same_seed_gives_the_same_world() {
 fn a_district_works_apart_for_sixty_days_and_ten_thousand_edits_and_comes_back_whole() {
     let faults = Faults::of(&AT_WORK);
     let partition = Partition { days: 60, edits_a_day: 170, faults };
-    for seed in 0..2 {
-        let apart = part(seed, &partition).unwrap_or_else(|failure| panic!("{failure}"));
-        println!("seed {seed}: {apart:?}");
-        assert!(apart.days >= 60 && apart.edits >= 10_000, "{apart:?}");
-        assert!(apart.elsewhere > 0, "the other districts went on meanwhile: {apart:?}");
-        assert!(apart.backlog >= 9_000, "what was saved has arrived: {apart:?}");
-    }
+    let apart = part(0, &partition).unwrap_or_else(|failure| panic!("{failure}"));
+    println!("{apart:?}");
+    assert!(apart.days >= 60 && apart.edits >= 10_000, "{apart:?}");
+    assert!(apart.elsewhere > 0, "the other districts went on meanwhile: {apart:?}");
+    assert!(apart.backlog >= 9_000, "what was saved has arrived: {apart:?}");
 }
 
 #[test]
