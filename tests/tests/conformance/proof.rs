@@ -30,10 +30,10 @@ fn fault(place: &str, test: bool) -> Option<String> {
     let Some((file, name)) = place.split_once(' ') else {
         return Some(format!("{place}: is not `file name`"));
     };
-    let Ok(text) = fs::read_to_string(root.join(file)) else {
+    let Ok(source) = fs::read_to_string(root.join(file)) else {
         return Some(format!("{place}: there is no such file"));
     };
-    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let lines: Vec<&str> = source.lines().map(str::trim_start).collect();
     let begins = |line: &&str| line.contains(&format!("fn {name}(")) && !line.starts_with("//");
     let Some(at) = lines.iter().position(begins) else {
         return Some(format!("{place}: there is no such function"));
