@@ -78,6 +78,8 @@ pub struct Report {
     pub known: u64,
     /// Of the own ops, those whose content was erased.
     pub erased: u64,
+    /// Of the own ops, rotations of the key, which are given up with their chain.
+    pub rotations: u64,
     /// Records that both changed, for a person to settle.
     pub clashes: u64,
     /// The feed's incarnation afterwards.
@@ -286,6 +288,7 @@ impl App {
             again: plan.again.len() as u64,
             known: plan.known,
             erased: plan.erased.len() as u64,
+            rotations: plan.rotations.len() as u64,
             clashes: plan.clashes.len() as u64,
             incarnation: ancestor.incarnation + u32::from(needed),
             aside: None,

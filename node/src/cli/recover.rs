@@ -141,6 +141,7 @@ pub(super) fn rejoin(answer: Value, dry_run: bool, output: Output) -> Result<Exi
         ("其中重新写入", "of them written again", report.again),
         ("其中中心已有", "of them known to the hub", report.known),
         ("其中内容已依法清除", "of them erased", report.erased),
+        ("其中换钥操作，随原日志作废", "of them rotations, void", report.rotations),
         ("两边都改过、待人工处理的目录", "records that both changed, for a person", report.clashes),
     ];
     let rows: Vec<Vec<String>> =

@@ -3,7 +3,8 @@
 //! Node and hub agree up to the common ancestor. After it the node has its own tail and the mirror another one. The
 //! node adopts the mirror as it is, so what it wrote itself must be written again on top: the same ops with the same
 //! uids at new places. An op whose uid the mirror holds already is not written again, which makes every repetition
-//! harmless. A record that both tails changed is left to a person.
+//! harmless. A record that both tails changed is left to a person. A rotation is about the keys of the chain that it
+//! stands in, so it is given up with its chain.
 //!
 //! Source: FEDERATION 2.5.
 
@@ -16,7 +17,7 @@ use crate::{
     id::{Hash, RecordId},
     limit,
     mutant::{self, Mutant},
-    op::Op,
+    op::{Op, OpType},
 };
 
 /// Why a feed is joined again.
@@ -103,6 +104,7 @@ struct Mark {
     seq: u64,
     uid: [u8; 16],
     record: Option<RecordId>,
+    rotation: bool,
     erased: bool,
 }
 
@@ -118,7 +120,8 @@ impl Tail {
     pub fn note(&mut self, op: &Op) {
         let about = is_about_records(&op.kind);
         let record = RecordId::try_from(op.subject.as_ref()).ok().filter(|_| about);
-        self.marks.push(Mark { seq: op.seq, uid: op.uid, record, erased: op.signed.withheld });
+        let (rotation, erased) = (op.kind == OpType::KeyRotate, op.signed.withheld);
+        self.marks.push(Mark { seq: op.seq, uid: op.uid, record, rotation, erased });
         self.uids.insert(op.uid, op.hash);
     }
 
@@ -177,6 +180,9 @@ pub struct Plan {
     pub known: u64,
     /// Positions of ops whose content was erased, so that there is nothing to write.
     pub erased: Vec<u64>,
+    /// Positions of rotations: they name who signs on in the chain that is given up. The feed goes on under the key
+    /// of the mirror's.
+    pub rotations: Vec<u64>,
 }
 
 /// Plans what to do with the node's tail on top of the mirror's. Planning again after some of it was done plans the
@@ -193,6 +199,8 @@ pub fn plan(mine: &Tail, theirs: &Tail) -> Plan {
             plan.known += 1;
         } else if mark.erased {
             plan.erased.push(mark.seq);
+        } else if mark.rotation {
+            plan.rotations.push(mark.seq);
         } else if let Some(record) = mark.record.filter(|record| overtaken.contains(record)) {
             clashes.entry(record).or_default().push(mark.seq);
         } else {

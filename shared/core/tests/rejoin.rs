@@ -8,7 +8,7 @@ use ed25519_dalek::SigningKey;
 use liandong_core::{
     id::{FeedId, Head, RecordId},
     limit,
-    op::{Author, Change, Op, OpType, Stamp},
+    op::{Author, Change, KeyRotation, Op, OpType, Stamp},
     record::Visibility,
     rejoin::{AncestorSearch, Plan, Reason, Tail, plan},
 };
@@ -131,6 +131,28 @@ fn each_op_of_the_tail_has_the_fate_that_the_mirror_gives_it() {
     assert_eq!((plan.known, plan.clashes.len(), plan.erased.len()), (2, 1, 0));
     assert_eq!(uids(&plan.clashes[0].mine), [2, 5]);
     assert_eq!(at(&theirs, plan.clashes[0].theirs).uid[0], 20);
+}
+
+#[test]
+fn a_rotation_is_given_up_with_its_chain() {
+    // Written again it would name a key that the ops after it are not signed with, and the hub would refuse them.
+    let mut mine = write(&[(1, 1), (2, 2), (3, 3)]);
+    let (old, new) = (author(), Author::new(FEED, SigningKey::from_bytes(&[8; 32])));
+    let change = Change {
+        kind: OpType::KeyRotate,
+        subject: Vec::new(),
+        base: None,
+        payload: serde_json::to_vec(&KeyRotation::new(&new, old.key_id())).unwrap(),
+        visibility: Visibility::Shared,
+    };
+    let stamp = Stamp { now_ms: 0, uid: [2; 16], actor: "a".to_owned() };
+    mine[1] = old.author(mine[0].head(), change, stamp).unwrap();
+    let theirs = write(&[(9, 9)]);
+    let fate = plan(&tail(&mine), &tail(&theirs));
+    assert_eq!((fate.again, fate.rotations), (vec![mine[0].seq, mine[2].seq], vec![mine[1].seq]));
+    // One that the mirror holds is the mirror's.
+    let fate = plan(&tail(&mine), &tail(&mine[..2]));
+    assert_eq!((fate.known, fate.again, fate.rotations), (2, vec![mine[2].seq], vec![]));
 }
 
 #[test]

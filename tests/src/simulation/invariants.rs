@@ -193,7 +193,7 @@ pub(super) fn i06_freezes_for_a_reason(
     })
 }
 
-/// I6: whatever a node wrote apart is at the hub, is written again, or waits for a person.
+/// I6: whatever a node wrote apart is at the hub, is written again, or waits for a person; but for keys it took apart.
 pub(super) fn i06_nothing_dropped(
     mine: &[Op],
     theirs: &Tail,
@@ -203,7 +203,8 @@ pub(super) fn i06_nothing_dropped(
     for op in mine {
         let kept = theirs.hash_of(&op.uid).is_some()
             || again.iter().any(|other| other.uid == op.uid)
-            || queued.contains(&op.uid);
+            || queued.contains(&op.uid)
+            || op.kind == OpType::KeyRotate;
         holds("I6", kept, || {
             format!("op {} of {:?} is lost when its node joins again", op.seq, op.feed)
         })?;
