@@ -46,6 +46,17 @@ pub enum Command {
         #[arg(long)]
         reason: String,
     },
+    /// 重新启用一个区用过的密钥：其后的密钥已随数据一同丢失 / Let a district sign with a key it had before
+    Restore {
+        /// 行政区划代码 / Area code
+        code: DistrictCode,
+        /// 密钥编号 / Id of the key
+        #[arg(long)]
+        key: KeyId,
+        /// 自第几条起由它签名 / First op that it signs
+        #[arg(long)]
+        from: u64,
+    },
 }
 
 /// What the command line can ask of certificates.
@@ -119,6 +130,15 @@ impl App {
                 self.decide(ACTOR, |city| Ok(city.revoke_key(&revoke)?)).await.map_err(refused)?;
                 answer(&revoke)
             }
+            Command::Restore { code, key, from } => {
+                let feed = self.feed_of(&code)?;
+                // Streams that are open end; a node comes back after the decision.
+                let held = self.settle(feed).await.map_err(refused)?.seq;
+                let decided =
+                    self.decide(ACTOR, |city| Ok(city.restore_key(feed, key, from, held)?)).await;
+                decided.map_err(refused)?;
+                answer(&self.city().directory.feeds.get(&feed).map(|entry| entry.keys.list()))
+            }
         }
     }
 
@@ -177,6 +197,9 @@ pub(crate) fn show(command: &Command, value: Value, output: Output) -> Result<()
         Command::Revoke { key, last_good, .. } => output.line(&format!(
             "已吊销 {key}，采信至第 {last_good} 条 / revoked; believed up to op {last_good}"
         )),
+        Command::Restore { key, from, .. } => {
+            output.line(&format!("自第 {from} 条起由 {key} 签名 / signs from op {from} on"))
+        }
         Command::List { .. } => {
             let listed: Listed = command::read(value)?;
             let position =

@@ -108,12 +108,12 @@ impl Stage {
             return Err(Failure::new(
                 "other_key",
                 Exit::Conflict,
-                "中心上的数据流已换用另一密钥，本节点持有的是旧密钥",
-                "the feed has another key by now; this node holds an old one",
+                "中心上的数据流由另一密钥签名，与本节点持有的不同",
+                "the feed at the hub is signed with another key than this node's",
             )
             .remedy(
-                "恢复换钥之后的 keys 目录，或请市级中心重新授予密钥",
-                "restore the keys directory from after the rotation, or ask the hub for a new key",
+                "恢复持有该密钥的 keys 目录，或请市级中心核实后运行 liandong-hub key restore",
+                "restore the keys directory that holds it, or ask the hub to run `liandong-hub key restore`",
             )
             .into());
         }

@@ -12,6 +12,7 @@ mod curation;
 mod finding;
 mod gate;
 mod hub_key;
+mod key;
 mod letter;
 mod operator;
 mod rejoin;
@@ -280,25 +281,6 @@ impl City {
             return Err(Refusal::NoChange("policy".to_owned()));
         }
         Ok(vec![change(OpType::Policy, b"policy", policy)])
-    }
-
-    /// The op after which a key is not believed beyond a position of its feed.
-    ///
-    /// # Errors
-    /// `NoReason`; `NotFound` when the feed has no such key; `NoChange` when no more is believed of it already.
-    pub fn revoke_key(&self, revoke: &KeyRevoke) -> Result<Vec<Change>, Refusal> {
-        require(&revoke.reason)?;
-        let key = || revoke.key.to_string();
-        let entry = self.directory.feeds.get(&revoke.feed);
-        let keys = &entry.ok_or_else(|| Refusal::NotFound(revoke.feed.to_string()))?.keys;
-        if !keys.list().iter().any(|known| known.key == revoke.key) {
-            return Err(Refusal::NotFound(key()));
-        }
-        let known = |(id, good): &(KeyId, u64)| *id == revoke.key && *good <= revoke.last_good.seq;
-        if keys.revoked().iter().any(known) {
-            return Err(Refusal::NoChange(key()));
-        }
-        Ok(vec![change(OpType::KeyRevoke, revoke.feed.as_bytes(), revoke)])
     }
 
     /// The op that erases the content of an op everywhere.

@@ -303,3 +303,71 @@ fn a_rotation_that_is_confirmed_late_does_not_take_the_key_that_followed() {
         assert_eq!(keys.current(), Some(key(3)));
     }
 }
+
+#[test]
+fn a_key_that_the_hub_restores_signs_whatever_was_to_follow() {
+    // Op 3 named key 2, and the hub countersigned it; the hub gave key 3 from op 9 on. Node and hub went back to op 2,
+    // and with op 3 its keys are gone: the node goes on with key 1.
+    let mut hub = Hub::new();
+    let cause = Some(liandong_core::city::Cause { feed: FEED, seq: 3 });
+    for (n, from_seq, cause) in [(2, 4, cause), (3, 9, None)] {
+        let public_key = Hash::new(author_key(n));
+        hub.commit(KeyGrant { feed: FEED, public_key, from_seq, cause }.put());
+    }
+    let ops = feed(&[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 4, 4]);
+    let refused = |hub: &Hub| {
+        let mut keys = hub.city.directory.feeds[&FEED].keys.clone();
+        ops.iter().find(|op| follow(&mut keys, op).is_err()).map(|op| op.seq)
+    };
+    assert_eq!(refused(&hub), Some(4));
+    for (name, key, from_seq) in [
+        ("a key that the feed never had", key(9), 4),
+        ("what the mirror holds keeps its key", key(1), 2),
+        ("the key that signs there already", key(3), 9),
+    ] {
+        assert!(hub.city.restore_key(FEED, key, from_seq, 2).is_err(), "{name}");
+    }
+    let restore = hub.city.restore_key(FEED, key(1), 4, 2).unwrap();
+    hub.commit(restore);
+    assert_eq!(refused(&hub), None, "key 1 signs on, and names another one as ever");
+    let keys = &hub.city.directory.feeds[&FEED].keys;
+    assert_eq!(keys.current(), Some(key(1)));
+    assert_eq!(hub.city.directory.feeds[&FEED].public_key, Some(author_key(1)));
+    assert!(hub.city.restore_key(FEED, key(1), 4, 2).is_err(), "nothing would change");
+    let revoke =
+        KeyRevoke {
+            feed: FEED, key: key(2), last_good: ops[1].head(), reason: "失窃".to_owned()
+        };
+    hub.commit(hub.city.revoke_key(&revoke).unwrap());
+    assert!(hub.city.restore_key(FEED, key(2), 4, 2).is_err(), "a stolen key");
+    // The hub may change its mind.
+    hub.commit(hub.city.restore_key(FEED, key(3), 4, 2).unwrap());
+    assert_eq!(refused(&hub), Some(4));
+}
+
+proptest! {
+    #[test]
+    fn at_each_position_one_key_signs_and_the_hubs_last_word_is_obeyed(
+        words in prop::collection::vec((1_u8..6, 1_u64..12, any::<bool>()), 0..8),
+    ) {
+        let mut keys = granted(1);
+        for (n, from_seq, rotation) in words {
+            let public_key = author_key(n);
+            if rotation {
+                keys.countersign(&public_key, from_seq).unwrap();
+            } else {
+                keys.grant(&public_key, from_seq).unwrap();
+                prop_assert_eq!(keys.current(), Some(key(n)));
+            }
+            for seq in 1..14 {
+                let signs = |known: &&liandong_core::op::KeyStretch| {
+                    known.from_seq <= seq && known.until_seq.is_none_or(|until| seq <= until)
+                };
+                prop_assert_eq!(keys.list().iter().filter(signs).count(), 1, "{}", seq);
+                let at_grant = !rotation && seq >= from_seq;
+                let signer = keys.list().iter().find(signs).map(|known| known.key);
+                prop_assert!(!at_grant || signer == Some(key(n)), "{}", seq);
+            }
+        }
+    }
+}

@@ -83,6 +83,33 @@ async fn a_feed_goes_on_under_a_new_key_and_the_old_one_signs_no_more() {
 }
 
 #[tokio::test]
+async fn a_district_whose_key_is_refused_is_told_the_way_out_and_the_hub_lets_the_key_sign_again() {
+    let city = City::start(PROGRAM).await;
+    let node = city.join("310115", "浦东新区").await;
+    writes(&city, &node, 1).await;
+    let rotated = node.cli_json(&["key", "rotate"]).await;
+    let id = |which: &str| rotated[which].as_str().unwrap().to_owned();
+    let (old, new) = (id("old"), id("key"));
+    writes(&city, &node, 2).await;
+    let restore = |key: &str, from: &str| format!("key restore 310115 --key {key} --from {from}");
+    // The hub waits for the old key, as after a loss at both ends; the node has the other one.
+    let waits = restore(&old, "4");
+    let _restored = hub(&city, &waits.split(' ').collect::<Vec<_>>()).await;
+    node.put(None, &rows::content(3)).await.unwrap();
+    let told = shows(&node, "key restore").await;
+    assert!(told.contains(&format!("--key {new} --from 4")), "{told}");
+    let held = restore(&new, "3");
+    let held = city.hub.cli(&held.split(' ').collect::<Vec<_>>()).await;
+    assert!(held.code != 0 && held.stderr.contains("第 3 条"), "{held:?}");
+    let restored = restore(&new, "4");
+    let _restored = hub(&city, &restored.split(' ').collect::<Vec<_>>()).await;
+    city.level(&node).await;
+    for member in [&city.hub, &node] {
+        let _sound = member.cli(&["verify"]).await.exits(0);
+    }
+}
+
+#[tokio::test]
 async fn a_revoked_certificate_ends_its_stream_at_once_and_a_renewed_one_goes_on() {
     let city = City::start(PROGRAM).await;
     let mut node = city.join("310115", "浦东新区").await;

@@ -31,13 +31,25 @@ impl KeySpan {
 pub struct Keys(Vec<KeySpan>);
 
 impl Keys {
-    /// Adds a key that signs from `from_seq` on; the one before signs no longer. Bytes that are no ed25519 point are
-    /// refused.
+    /// Gives a key every position from `from_seq` on. The hub's own word is the last: no key that was to sign there
+    /// does, be it one of a rotation that is lost. Bytes that are no ed25519 point are refused.
     ///
     /// # Errors
     /// `OpFault::Malformed`.
     pub fn grant(&mut self, public_key: &[u8; 32], from_seq: u64) -> Result<(), OpFault> {
-        self.add(public_key, from_seq, None)
+        let (id, key) = read(public_key)?;
+        let open = u64::MAX;
+        let signs =
+            |span: &KeySpan| span.id == id && span.from_seq <= from_seq && span.until_seq == open;
+        if self.0.iter().any(signs) {
+            return Ok(());
+        }
+        for span in &mut self.0 {
+            span.until_seq = span.until_seq.min(from_seq.saturating_sub(1));
+        }
+        let span = KeySpan { id, key, from_seq, until_seq: open, good_seq: open, named_by: None };
+        self.0.push(span);
+        Ok(())
     }
 
     /// Adds the key that the one before named in the feed, as the hub confirms it.
@@ -56,9 +68,7 @@ impl Keys {
         from_seq: u64,
         named_by: Option<KeyId>,
     ) -> Result<(), OpFault> {
-        let key = VerifyingKey::from_bytes(public_key)
-            .map_err(|error| OpFault::Malformed(error.to_string()))?;
-        let id = KeyId::of(public_key);
+        let (id, key) = read(public_key)?;
         let open = u64::MAX;
         let known = |span: &KeySpan| {
             span.id == id
@@ -69,7 +79,8 @@ impl Keys {
             return Ok(());
         }
         // The hub may confirm a rotation after it granted the key that followed: a later span stays.
-        let next = self.0.iter().map(|span| span.from_seq).filter(|from| *from > from_seq).min();
+        let later = self.0.iter().filter(|span| span.covers(span.from_seq));
+        let next = later.map(|span| span.from_seq).filter(|from| *from > from_seq).min();
         let until_seq = next.map_or(open, |next| next - 1);
         for span in self.0.iter_mut().filter(|span| span.from_seq <= from_seq) {
             span.until_seq = span.until_seq.min(from_seq.saturating_sub(1));
@@ -147,10 +158,21 @@ impl Keys {
         self.0.iter().find(|span| span.id == id).map(|span| &span.key)
     }
 
+    /// The public half of a key that the feed has or had.
+    pub fn public_key(&self, id: KeyId) -> Option<Hash> {
+        self.known(id).map(|key| Hash::new(key.to_bytes()))
+    }
+
     /// The key that signs what is written next.
     pub fn current(&self) -> Option<KeyId> {
         self.0.iter().find(|span| span.until_seq == u64::MAX).map(|span| span.id)
     }
+}
+
+fn read(public_key: &[u8; 32]) -> Result<(KeyId, VerifyingKey), OpFault> {
+    let key = VerifyingKey::from_bytes(public_key)
+        .map_err(|error| OpFault::Malformed(error.to_string()))?;
+    Ok((KeyId::of(public_key), key))
 }
 
 /// From where to where a key signs, for people.
