@@ -341,11 +341,10 @@ impl Push<'_> {
                 tracing::error!(seq, "the hub makes another catalogue of the same ops");
                 self.app.link.update(|link| link.diverged = true);
             }
-            SenderEffect::Close { explain, retry_after_ms, frozen } => {
+            SenderEffect::Close { explain, retry_after_ms, frozen, refused } => {
                 if frozen {
                     tracing::error!(%explain, "replication is frozen until a person decides");
                 }
-                let refused = self.app.link.get().verdict == Some(Verdict::Fenced);
                 let retry_after = Duration::from_millis(retry_after_ms.into());
                 let retry_after = (retry_after_ms > 0).then_some(retry_after);
                 return Ok(Some(Ended { explain, retry_after, frozen, refused }));

@@ -11,7 +11,7 @@ use liandong_core::{
     op::{Author, Change, Keys, Op, OpType, SignedOp, Stamp},
     receipt::Receipt,
     record::Visibility,
-    wire::{Claim, Credit, Down, Hello, RejectCode, Up, Verdict, Welcome},
+    wire::{Claim, Credit, Down, Hello, Reject, RejectCode, Up, Verdict, Welcome},
 };
 
 const FEED: FeedId = FeedId::new([7; 16]);
@@ -58,11 +58,16 @@ fn hello(head: Head) -> Hello {
 }
 
 fn receiver(batches: u32, node: Head) -> Receiver {
+    receiver_after(Head::EMPTY, batches, node)
+}
+
+/// A receiver whose mirror holds what the node has up to there.
+fn receiver_after(mirror: Head, batches: u32, node: Head) -> Receiver {
     let mut keys = Keys::default();
     keys.grant(&author(7).public_key(), 1).unwrap();
     let admission = Admission {
         keys,
-        mirror: Head::EMPTY,
+        mirror,
         directory_seq: 0,
         hub_incarnation: 0,
         min_software: None,
@@ -193,6 +198,26 @@ fn a_receipt_for_another_op_than_the_one_sent_is_a_fork() {
 }
 
 #[test]
+fn what_the_hub_will_refuse_again_is_shown_as_refused() {
+    for (code, expected) in [
+        (RejectCode::BadKey, (false, true)),
+        (RejectCode::BadChain, (true, true)),
+        (RejectCode::Suspended, (false, true)),
+        (RejectCode::StaleStream, (false, false)),
+        (RejectCode::Unavailable, (false, false)),
+    ] {
+        let mut sender = sender(Head::EMPTY, credit_for(1));
+        let explain = String::new();
+        sender.on_down(Down::Reject(Reject { code, seq: 1, explain, retry_after_ms: 0 }));
+        let closed = sender.effects().into_iter().find_map(|effect| match effect {
+            SenderEffect::Close { frozen, refused, .. } => Some((frozen, refused)),
+            _ => None,
+        });
+        assert_eq!(closed, Some(expected), "{code:?}");
+    }
+}
+
+#[test]
 fn roots_are_compared_at_the_same_position_and_by_the_same_rules_only() {
     let root = Hash::of(&[b"root"]);
     let cases = [
@@ -202,8 +227,9 @@ fn roots_are_compared_at_the_same_position_and_by_the_same_rules_only() {
         ("of an earlier position", 2, FOLD_VERSION, Hash::ZERO, "nothing"),
         ("of a later position", 4, FOLD_VERSION, Hash::ZERO, "nothing"),
     ];
+    let at = ops(1, 3)[2].head();
     for (name, seq, fold_version, claimed, expected) in cases {
-        let mut receiver = receiver(1, Head::EMPTY);
+        let mut receiver = receiver_after(at, 1, at);
         let rules = Hash::ZERO;
         let ours = Claim { seq: 3, fold_version: FOLD_VERSION, root, records: 1, rules };
         receiver.on_up(Up::Claim(Claim { seq, fold_version, root: claimed, ..ours }));
@@ -214,6 +240,68 @@ fn roots_are_compared_at_the_same_position_and_by_the_same_rules_only() {
             _ => None,
         });
         assert_eq!(said.unwrap_or("nothing"), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_stream_ends_when_the_mirror_grows_by_ops_it_did_not_bring() {
+    // The node was restored to op 3 while ops of its life before were on their way to the disk: at its hello the mirror
+    // ended at op 3 too. Only another hello tells that it went back.
+    let ops = ops(1, 5);
+    let (welcomed, root) = (ops[2].head(), Hash::of(&[b"root"]));
+    for (seq, expected) in [(3, None), (5, Some(RejectCode::StaleStream))] {
+        let mut receiver = receiver_after(welcomed, 1, welcomed);
+        let rules = Hash::ZERO;
+        let claim = Claim { seq, fold_version: FOLD_VERSION, root, records: 1, rules };
+        receiver.on_up(Up::Claim(Claim { seq: 3, ..claim }));
+        receiver.on_applied(claim, Vec::new(), 0);
+        assert_eq!(rejected(&mut receiver), expected, "the mirror is folded up to {seq}");
+    }
+    // What it brought itself is no surprise.
+    let mut receiver = receiver_after(welcomed, 1, ops[4].head());
+    receiver.on_up(batch(welcomed, &ops[3..]));
+    let rules = Hash::ZERO;
+    let applied = Claim { seq: 5, fold_version: FOLD_VERSION, root, records: 1, rules };
+    receiver.on_applied(applied, Vec::new(), 0);
+    assert_eq!(rejected(&mut receiver), None);
+}
+
+#[test]
+fn a_refused_key_of_the_district_comes_with_the_way_out_and_another_one_does_not() {
+    let explain = |keys: Keys, op: &Op| {
+        let mut receiver = Receiver::new(FEED);
+        let admission = Admission {
+            keys,
+            mirror: Head::EMPTY,
+            directory_seq: 0,
+            hub_incarnation: 0,
+            min_software: None,
+            now_ms: 0,
+        };
+        receiver.set_window(1);
+        receiver.on_hello(&hello(op.head()), admission, |_| None);
+        receiver.on_up(batch(Head::EMPTY, std::slice::from_ref(op)));
+        let rejected = receiver.effects().into_iter().find_map(|effect| match effect {
+            ReceiverEffect::Send(Down::Reject(reject)) => Some(reject),
+            _ => None,
+        });
+        let rejected = rejected.unwrap();
+        assert_eq!((rejected.code, rejected.seq), (RejectCode::BadKey, 1));
+        rejected.explain
+    };
+    let op = &ops(1, 1)[0];
+    let id = author(7).key_id();
+    let mut followed = Keys::default();
+    followed.grant(&author(7).public_key(), 1).unwrap();
+    followed.grant(&author(8).public_key(), 1).unwrap();
+    let told = explain(followed.clone(), op);
+    assert!(told.contains(&format!("key restore <CODE> --key {id} --from 1")), "{told}");
+    let mut strange = Keys::default();
+    strange.grant(&author(8).public_key(), 1).unwrap();
+    followed.revoke(id, 0);
+    for keys in [strange, followed] {
+        let told = explain(keys, op);
+        assert!(!told.contains("key restore"), "{told}");
     }
 }
 

@@ -296,7 +296,26 @@ impl Receiver {
             OpFault::Key(_) => (RejectCode::BadKey, "签名密钥无效"),
             OpFault::Signature => (RejectCode::BadSignature, "签名验证失败"),
         };
-        self.reject(code, seq, format!("第 {seq} 条：{zh} / op {seq}: {fault}"));
+        let (way_out_zh, way_out_en) = self.way_out(seq, fault);
+        let explain = format!("第 {seq} 条：{zh}{way_out_zh} / op {seq}: {fault}{way_out_en}");
+        self.reject(code, seq, explain);
+    }
+
+    /// What people can do when a key of the district signs where it may not: node and hub both went back, and the op
+    /// that named the key that followed is lost with that key.
+    fn way_out(&self, seq: u64, fault: &OpFault) -> (String, String) {
+        let OpFault::Key(id) = fault else { return Default::default() };
+        let revoked = self.keys.revoked().iter().any(|(revoked, _)| revoked == id);
+        if revoked || self.keys.public_key(*id).is_none() {
+            return Default::default();
+        }
+        let command = format!("liandong-hub key restore <CODE> --key {id} --from {seq}");
+        (
+            format!("；该区若已没有其后的密钥，请市级中心核实后运行 {command}"),
+            format!(
+                "; if the district has lost the key that followed, the hub's operator checks that and runs {command}"
+            ),
+        )
     }
 
     /// The mirror is durable up to `head`; the receipt says so to the node.
@@ -327,6 +346,10 @@ impl Receiver {
     pub fn on_applied(&mut self, applied: Claim, outcomes: Vec<OpOutcome>, now_ms: i64) {
         if self.phase != Phase::Live {
             return;
+        }
+        // What this stream did not bring came by an earlier one, after the welcome: the heads are to be compared again.
+        if applied.seq > self.received.seq {
+            return self.on_overtaken();
         }
         if !outcomes.is_empty() {
             let credit = self.credit();

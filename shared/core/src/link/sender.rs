@@ -45,14 +45,16 @@ pub enum SenderEffect {
     Confirmed(u64),
     /// The hub's fold differs: raise the alarm.
     Diverged(u64),
-    /// End the stream. `frozen` needs a person before the next try.
+    /// End the stream.
     Close {
         /// For people.
         explain: String,
         /// Not sooner than this, milliseconds.
         retry_after_ms: u32,
-        /// A person must act.
+        /// A person must act before the next try.
         frozen: bool,
+        /// The hub does not take what it was sent; a person should look, and the next try may still go well.
+        refused: bool,
     },
 }
 
@@ -168,6 +170,7 @@ impl Sender {
                     explain: welcome.explain.clone(),
                     retry_after_ms: welcome.retry_after_ms,
                     frozen: verdict.freezes(),
+                    refused: verdict == Verdict::Fenced,
                 });
             }
         }
@@ -201,10 +204,15 @@ impl Sender {
         if frozen {
             self.effects.push(SenderEffect::Verdict(Verdict::Fork, reject.explain.clone()));
         }
+        let passes = matches!(
+            reject.code,
+            RejectCode::StaleStream | RejectCode::OutOfCredit | RejectCode::Unavailable
+        );
         self.effects.push(SenderEffect::Close {
             explain: reject.explain,
             retry_after_ms: reject.retry_after_ms,
             frozen,
+            refused: !passes,
         });
     }
 
@@ -327,6 +335,7 @@ impl Sender {
             explain: explain.to_owned(),
             retry_after_ms: 0,
             frozen,
+            refused: false,
         });
     }
 }
