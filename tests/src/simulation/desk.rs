@@ -47,11 +47,11 @@ pub(super) fn grant(feed: FeedId, public_key: [u8; 32], from_seq: u64) -> Vec<Ch
     vec![signed(OpType::KeyGrant, feed.as_bytes(), &key)]
 }
 
-/// A key is not believed after a position.
-pub(super) fn revoke(feed: FeedId, op: &Op) -> Vec<Change> {
+/// A key is not believed after a position. The city knows a key that the feed named once it has confirmed it.
+pub(super) fn revoke(city: &City, op: &Op) -> Vec<Change> {
     let reason = "密钥可能泄露".to_owned();
-    let revoke = KeyRevoke { feed, key: op.key, last_good: op.head(), reason };
-    vec![signed(OpType::KeyRevoke, feed.as_bytes(), &revoke)]
+    let revoke = KeyRevoke { feed: op.feed, key: op.key, last_good: op.head(), reason };
+    city.revoke_key(&revoke).unwrap_or_default()
 }
 
 impl Hub {

@@ -18,6 +18,8 @@ use super::{
 const ROUNDS_MAX: usize = 80;
 /// Rounds that even weeks of work apart may take.
 const ROUNDS_EVER: usize = 5_000;
+/// Rounds after which a person looks at what the hub refuses.
+const PATIENCE: usize = 10;
 /// Deliveries a round may take.
 const DELIVERIES_MAX: usize = 20_000;
 
@@ -92,13 +94,16 @@ impl World {
         self.release_gates()?;
         self.grant_lost_keys()?;
         let (mut open, mut since) = (String::new(), 0);
-        for round in 0..ROUNDS_EVER {
+        for round in 1..=ROUNDS_EVER {
             self.round()?;
             match self.disagreement() {
                 None => return self.at_rest(),
                 Some(what) if what == open && round - since >= ROUNDS_MAX => break,
                 Some(what) if what == open => {}
                 Some(what) => (open, since) = (what, round),
+            }
+            if round % PATIENCE == 0 {
+                self.restore_lost_keys()?;
             }
         }
         Err(broken("I8", format!("no agreement and no progress after {ROUNDS_MAX} rounds: {open}")))
@@ -158,6 +163,29 @@ impl World {
             }
         }
         self.decide(changes)
+    }
+
+    /// F11: where both ends of a feed went back, the key that a rotation named may be lost with it. The hub told which
+    /// key it refuses, and where; a person lets the district sign with it again.
+    fn restore_lost_keys(&mut self) -> Result<(), Violation> {
+        for node in 0..self.nodes.len() {
+            let (one, ledger) = (&mut self.nodes[node], &self.scene.ledger);
+            let feed = one.feed;
+            let refused = one.refused.take().filter(|_| ledger.lost_twice.contains(&feed));
+            let (Some(seq), Some(there), Some(hub)) = (refused, &one.process, &self.hub.process)
+            else {
+                continue;
+            };
+            let op = there.journal.op(seq).map_err(|error| broken("I3", error.to_string()))?;
+            let Some(key) = op.map(|op| op.key) else { continue };
+            let held = hub.mirrors[&feed].journal.written().seq;
+            let Ok(restored) = hub.city.restore_key(feed, key, seq, held) else { continue };
+            self.decide(restored)?;
+            for copy in self.nodes.iter_mut().filter(|copy| copy.feed == feed) {
+                copy.take_back(seq, key)?;
+            }
+        }
+        Ok(())
     }
 
     fn deliver_all(&mut self) -> Result<(), Violation> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ed25519_dalek::SigningKey;
 use liandong_core::{
     city::City,
-    id::{FeedId, Hash, Head, InstanceId},
+    id::{FeedId, Hash, Head, InstanceId, KeyId},
     limit,
     link::{PROTOCOL, PROTOCOL_MIN, Sender, SenderEffect, credit_for, probe_positions},
     op::{Author, KeyRotation, Op, OpType, SignedOp},
@@ -61,6 +61,8 @@ pub(super) struct Node {
     pub(super) given: Vec<(u64, usize)>,
     /// The key that signs at present.
     signs: usize,
+    /// The op whose key the hub refused last.
+    pub(super) refused: Option<u64>,
     /// Ops that a person was told are saved.
     pub(super) saved: Vec<Hash>,
     /// An older copy of the disk.
@@ -93,6 +95,7 @@ impl Node {
             ring: vec![key(feed, 0)],
             given: Vec::new(),
             signs: 0,
+            refused: None,
             saved: Vec::new(),
             backup: None,
             incarnation: 1,
@@ -227,6 +230,19 @@ impl Node {
         self.ring.push(new);
         self.given.push((from_seq, self.ring.len() - 1));
         self.signs = self.ring.len() - 1;
+    }
+
+    /// Signs with a key it had before from a position on, as the hub says.
+    pub(super) fn take_back(&mut self, from_seq: u64, key: KeyId) -> Result<(), Violation> {
+        let Some(at) = self.ring.iter().position(|known| known.key_id() == key) else {
+            return Ok(());
+        };
+        self.given.retain(|(from, _)| *from < from_seq);
+        self.given.push((from_seq, at));
+        if let Some(process) = &self.process {
+            self.signs = self.signer(&everything(&process.journal)?);
+        }
+        Ok(())
     }
 
     /// Makes everything written durable, tells the people and the sender.

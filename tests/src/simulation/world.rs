@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use liandong_core::{
     id::FeedId,
     wire::{
-        Down, Up,
+        Down, RejectCode, Up,
         city::{CityEvent, FollowCursor},
     },
 };
@@ -349,6 +349,9 @@ impl World {
             let Some(node) = node else { continue };
             if let Down::Reject(reject) = &down {
                 self.note(|| format!("{node} is rejected: {}", reject.explain));
+                if reject.code == RejectCode::BadKey {
+                    self.nodes[node].refused = Some(reject.seq);
+                }
             }
             let messages = self.nodes[node].deliver(down)?;
             self.send_up(node, messages)?;

@@ -298,12 +298,21 @@ impl World {
             return Ok(false);
         }
         let new = key(feed, one.ring.len());
-        let mut changes = desk::revoke(feed, &op);
-        changes.extend(desk::grant(feed, new.public_key(), head.seq + 1));
-        let decided = self.scene.ledger.stored(self.hub.author.feed()).len();
-        self.decide(changes)?;
-        if self.scene.ledger.stored(self.hub.author.feed()).len() == decided {
+        let granted = desk::grant(feed, new.public_key(), head.seq + 1);
+        let revoked = desk::revoke(&process.city, &op);
+        if revoked.is_empty() {
             return Ok(false);
+        }
+        self.decide([revoked, granted.clone()].concat())?;
+        // A disk that failed may have kept all, some or nothing of it: the person starts the hub again and looks.
+        self.start_hub()?;
+        let Some(process) = &self.hub.process else { return Ok(false) };
+        let keys = &process.city.directory.feeds[&feed].keys;
+        if !keys.revoked().iter().any(|(revoked, _)| *revoked == op.key) {
+            return Ok(false);
+        }
+        if keys.current() != Some(new.key_id()) {
+            self.decide(granted)?;
         }
         self.nodes[node].take_key(head.seq + 1, new);
         Ok(true)
