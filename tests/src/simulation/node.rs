@@ -210,6 +210,8 @@ impl Node {
         scene.ops += 1;
         if process.journal.append(std::slice::from_ref(op)).is_err() {
             self.stop();
+        } else if let Some((_, at)) = self.given.iter().find(|(from, _)| *from == op.seq + 1) {
+            self.signs = *at;
         }
     }
 
