@@ -96,7 +96,7 @@ async fn a_district_whose_key_is_refused_is_told_the_way_out_and_the_hub_lets_th
     let waits = restore(&old, "4");
     let _restored = hub(&city, &waits.split(' ').collect::<Vec<_>>()).await;
     node.put(None, &rows::content(3)).await.unwrap();
-    let told = shows(&node, "key restore").await;
+    let told = shows(&node, "refused").await;
     assert!(told.contains(&format!("--key {new} --from 4")), "{told}");
     let held = restore(&new, "3");
     let held = city.hub.cli(&held.split(' ').collect::<Vec<_>>()).await;
