@@ -198,7 +198,7 @@ pub(crate) fn show(command: &Command, value: Value, output: Output) -> Result<()
             "已吊销 {key}，采信至第 {last_good} 条 / revoked; believed up to op {last_good}"
         )),
         Command::Restore { key, from, .. } => {
-            output.line(&format!("自第 {from} 条起由 {key} 签名 / signs from op {from} on"))
+            output.line(&format!("自第 {from} 条起由 {key} 签名 / signs from op {from} on"));
         }
         Command::List { .. } => {
             let listed: Listed = command::read(value)?;
