@@ -203,6 +203,7 @@ impl App {
             hub_feed: Some(author.feed()),
             city_view: true,
             watch: Some(clock::now_ms),
+            clock: clock::now_ms,
             city_log: Some(keys::new_ulid().to_bytes()),
             ..Options::new(dir.join(DATA_DIR))
         };

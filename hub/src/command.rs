@@ -207,7 +207,7 @@ impl App {
             Command::Verify => answer(&self.verify(progress).await?),
             Command::Rebuild => {
                 self.store.rebuild_view();
-                self.store.rebuild_index().map_err(|error| AppError::from(error).explain())?;
+                self.store.rebuild_index();
                 answer(&serde_json::json!({ "rebuilding": true }))
             }
             Command::Archive(command) => {
@@ -278,7 +278,7 @@ impl App {
             }
         };
         let store = |error| AppError::Store(error).explain();
-        let query = Query { text, feeds, public_only: false, limit, offset: 0 };
+        let query = Query { text, feeds, limit, ..Query::default() };
         let found = self.store.search(&query).map_err(store)?;
         let districts = self.districts();
         let mut hits = Vec::new();

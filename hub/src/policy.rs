@@ -51,7 +51,13 @@ impl App {
         if let PolicyCommand::Set(rules) = command {
             let Rules { min_software, mass_percent, mass_records, hide_suspended } = rules;
             let min_software = min_software.map(|release| release.to_string());
-            let policy = Policy { min_software, mass_percent, mass_records, hide_suspended };
+            let policy = Policy {
+                min_software,
+                mass_percent,
+                mass_records,
+                hide_suspended,
+                vocabulary: None,
+            };
             let decided = self.decide("cli", |city| Ok(city.set_policy(&policy)?)).await;
             decided.map_err(|error| error.explain())?;
         }

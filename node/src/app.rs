@@ -185,9 +185,6 @@ impl App {
             Engine::Redb => EngineKind::Redb,
         };
         let cache_bytes = u64::from(config.view.cache_mib) * 1024 * 1024;
-        let replica =
-            ReplicaOptions { dir: dir.join(DATA_DIR).join(REPLICA_DIR), engine, cache_bytes };
-        let replica = Replica::open(replica)?;
         let reserve = dir.join(DATA_DIR).join(RESERVE_FILE);
         let disk = ReservedDisk::new(Arc::new(RealDisk), reserve, limit::RESERVE_BYTES);
         let options = Options {
@@ -195,9 +192,16 @@ impl App {
             cache_bytes,
             hub_feed: Some(hub_feed),
             disk: Arc::new(disk.clone()),
+            clock: liandong_server::clock::now_ms,
             ..Options::new(dir.join(DATA_DIR))
         };
         let store = Store::open(options)?;
+        let replica = Replica::open(ReplicaOptions {
+            dir: dir.join(DATA_DIR).join(REPLICA_DIR),
+            engine,
+            cache_bytes,
+            city: store.watch_city(),
+        })?;
         store.open_feed(identity.feed)?;
         store.open_feed(hub_feed)?;
         let author = crate::key::settle(dir, &store, author)?;

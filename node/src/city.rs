@@ -2,6 +2,8 @@
 //!
 //! Everything here works without the hub, and says how old it is.
 
+use std::collections::BTreeMap;
+
 use liandong_core::{
     directory::Standing,
     fold::Status,
@@ -123,29 +125,11 @@ impl App {
         districts
     }
 
-    /// The best hits of the own catalogue and of the replica together.
+    /// Searches the own catalogue and the replica as if they were one.
     pub(crate) fn best_of_city(&self, query: &Query) -> Result<Answer, StoreError> {
-        let own = self.own.feed();
-        let mut answer = self.replica.best(query)?;
-        // What was edited since the hub last saw it is found in the own catalogue already.
-        let mut known = Vec::with_capacity(answer.hits.len());
-        for hit in &answer.hits {
-            known.push(!self.is_own(hit.id)?);
-        }
-        let mut known = known.into_iter();
-        let before = answer.hits.len();
-        answer.hits.retain(|_| known.next().unwrap_or(false));
-        answer.total -= before - answer.hits.len();
-        if query.feeds.as_ref().is_none_or(|feeds| feeds.contains(&own)) {
-            let mine = self.store.best(&Query { feeds: Some(vec![own]), ..query.clone() })?;
-            answer.total += mine.total;
-            answer.hits.extend(mine.hits);
-            answer.hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
-        }
-        answer.hits.drain(..query.offset.min(answer.hits.len()));
-        answer.hits.truncate(query.limit);
-        answer.applied.clear();
-        Ok(answer)
+        let answer = self.replica.search_with(&self.store, query)?;
+        // How far the city is indexed here is the replica's to say, not a position of a feed.
+        Ok(Answer { applied: BTreeMap::new(), ..answer })
     }
 
     /// A record of any district: the own catalogue's version where it has the newest.
@@ -169,7 +153,7 @@ impl App {
                 Some(chosen.feed.into_iter().collect())
             }
         };
-        let query = Query { text, feeds, public_only: false, limit, offset: 0 };
+        let query = Query { text, feeds, limit, fold_copies: true, ..Query::default() };
         let answer = self.best_of_city(&query)?;
         let replica = self.city_status();
         let mut hits = Vec::with_capacity(answer.hits.len());

@@ -270,7 +270,7 @@ impl App {
             Command::Verify => answer(&self.verify(progress).await?),
             Command::Rebuild => {
                 self.store.rebuild_view();
-                self.store.rebuild_index()?;
+                self.store.rebuild_index();
                 answer(&serde_json::json!({ "rebuilding": true }))
             }
             Command::Rejoin { .. }

@@ -91,6 +91,14 @@ impl Site for App {
         self.best_of_city(query)
     }
 
+    fn city_hint(&self, query: &Query) -> Result<Option<String>, StoreError> {
+        self.replica.hint_with(&self.store, query)
+    }
+
+    fn city_typed(&self, query: &Query) -> Result<Answer, StoreError> {
+        self.replica.typed_with(&self.store, query)
+    }
+
     fn city_entry(&self, id: RecordId) -> Result<Option<Entry>, StoreError> {
         self.entry_of_city(id)
     }

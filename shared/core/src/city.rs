@@ -48,6 +48,7 @@ use crate::{
     mutant::{self, Mutant},
     op::{Change, Keys, Op, OpType},
     record::Visibility,
+    search::Vocabulary,
 };
 
 /// The district's op that led to an op of the hub.
@@ -129,6 +130,9 @@ pub struct Policy {
     /// Whether the records of a suspended district are hidden instead of frozen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hide_suspended: Option<bool>,
+    /// What the search knows of words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<Vocabulary>,
 }
 
 /// Why a command of the hub is not carried out.
@@ -338,12 +342,18 @@ impl City {
 }
 
 impl Policy {
+    /// What the search knows of words: the operator's, or what comes with the program.
+    pub fn words(&self) -> &Vocabulary {
+        self.vocabulary.as_ref().unwrap_or_else(|| Vocabulary::builtin())
+    }
+
     fn take(&mut self, newer: Self) {
-        let Self { min_software, mass_percent, mass_records, hide_suspended } = newer;
+        let Self { min_software, mass_percent, mass_records, hide_suspended, vocabulary } = newer;
         self.min_software = min_software.or_else(|| self.min_software.take());
         self.mass_percent = mass_percent.or(self.mass_percent);
         self.mass_records = mass_records.or(self.mass_records);
         self.hide_suspended = hide_suspended.or(self.hide_suspended);
+        self.vocabulary = vocabulary.or_else(|| self.vocabulary.take());
     }
 }
 

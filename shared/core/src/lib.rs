@@ -27,5 +27,6 @@ pub mod receipt;
 pub mod record;
 pub mod rejoin;
 pub mod replica;
+pub mod search;
 pub mod validate;
 pub mod wire;

@@ -78,6 +78,22 @@ pub const EXPR_DEPTH_MAX: usize = 32;
 pub const EXPR_CLAUSES_MAX: usize = 256;
 /// Conditions of a query expression that compare with a pattern: each reads all values of its label.
 pub const EXPR_PATTERNS_MAX: usize = 16;
+/// Longest word of the search's vocabulary, characters.
+pub const WORD_CHARS_MAX: usize = 32;
+/// Words in the search's vocabulary: they fit into one op.
+pub const VOCABULARY_WORDS_MAX: usize = 600;
+/// Clauses of a query that must all match; more are left out and the answer says so.
+pub const QUERY_CLAUSES_MAX: usize = 32;
+/// Terms that one wildcard stands for at most.
+pub const WILDCARD_TERMS_MAX: usize = 1_024;
+/// Values of one facet in an answer.
+pub const FACET_VALUES_MAX: usize = 1_000;
+/// Copies of one datum that are shown with a hit.
+pub const COPIES_MAX: usize = 64;
+/// Changes on one page of the change feed.
+pub const CHANGES_PAGE_MAX: usize = 1_000;
+/// Suggestions for what is being typed.
+pub const SUGGESTIONS_MAX: usize = 10;
 /// Longest-lived join token, seconds.
 pub const TOKEN_TTL_SECS_MAX: u64 = 30 * 24 * 3600;
 /// Join token when nothing else is said, seconds.

@@ -24,6 +24,12 @@ pub fn day_shanghai(ms: i64) -> Date {
     shanghai(ms).date()
 }
 
+/// The moment a day begins in Shanghai, unix milliseconds.
+pub fn begin_of_shanghai_day(day: Date) -> Option<i64> {
+    let zone = tz::TimeZone::fixed(tz::offset(8));
+    day.to_zoned(zone).ok().map(|begin| begin.timestamp().as_millisecond())
+}
+
 /// A time for people, e.g. `2026-11-23 14:52:10`, in Shanghai time.
 pub fn format_shanghai(ms: i64) -> String {
     shanghai(ms).strftime("%Y-%m-%d %H:%M:%S").to_string()

@@ -24,7 +24,8 @@ use tonic_health::ServingStatus;
 use crate::{
     problem::Problem,
     read::{
-        catalogue::{Catalogue, Found, ListQuery, PAGE_BYTES_MAX, SearchQuery},
+        catalogue::{Catalogue, Found, ListQuery, PAGE_BYTES_MAX},
+        search::SearchQuery,
         params::Params,
     },
     site::Site,
@@ -142,14 +143,14 @@ impl Catalog for CatalogService {
         let answer = answer.await?;
         let mut bytes = 0;
         // What does not fit into a message is asked for again with a larger offset.
-        let fitting = answer.hits.iter().take_while(|(found, _)| {
+        let fitting = answer.hits.iter().take_while(|hit| {
             let fits = bytes <= PAGE_BYTES_MAX;
-            bytes += found.entry.payload.len();
+            bytes += hit.found.entry.payload.len();
             fits
         });
         Ok(Response::new(pb::SearchReply {
             total: answer.total as u64,
-            hits: fitting.map(|(found, score)| hit(found, *score)).collect(),
+            hits: fitting.map(|one| hit(&one.found, one.score)).collect(),
             applied_seq: answer.applied.values().map(|head| head.seq).sum(),
         }))
     }

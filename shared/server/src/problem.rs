@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// A sentence in both languages.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Text {
     /// Chinese.
     pub zh: String,

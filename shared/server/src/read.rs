@@ -13,6 +13,7 @@ mod mark;
 mod pages;
 pub(crate) mod params;
 mod probe;
+pub(crate) mod search;
 mod tally;
 
 use std::sync::Arc;
@@ -64,6 +65,8 @@ pub fn router(site: Arc<dyn Site>, metrics: PrometheusHandle) -> Router {
         .route("/api/v1/conflicts", get(conflicts::conflicts).options(layer::preflight))
         .route("/api/v1/conflicts/{id}", get(conflicts::conflict).options(layer::preflight))
         .route("/api/v1/search", get(api::search).options(layer::preflight))
+        .route("/api/v1/suggest", get(api::suggest).options(layer::preflight))
+        .route("/api/v1/changes", get(api::changes).options(layer::preflight))
         .route("/api/v1/status", get(api::status).options(layer::preflight))
         .route("/healthz", get(probe::healthz))
         .route("/readyz", get(probe::readyz))

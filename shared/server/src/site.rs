@@ -144,6 +144,22 @@ pub trait Site: Send + Sync + 'static {
         self.store().search(query)
     }
 
+    /// What was perhaps meant by a text that nothing in the whole city matches.
+    ///
+    /// # Errors
+    /// `Index`, `View`, `Io`, `Damaged`.
+    fn city_hint(&self, query: &Query) -> Result<Option<String>, StoreError> {
+        self.store().hint(query)
+    }
+
+    /// What in the whole city begins as a text does that is still being typed.
+    ///
+    /// # Errors
+    /// `Index`, `View`.
+    fn city_typed(&self, query: &Query) -> Result<Answer, StoreError> {
+        self.store().typed(query)
+    }
+
     /// A record of the whole city.
     ///
     /// # Errors

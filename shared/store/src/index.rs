@@ -1,10 +1,14 @@
 //! The search index (tantivy), a projection of the journal like the view.
 //!
 //! Every commit carries the positions it has applied, so an answer can say how old it is and a crash at any point
-//! leaves
-//! an index that goes on from where it was. Another analysis version makes a new index from the journal.
+//! leaves an index that goes on from where it was. Another analysis makes a new index from the journal, beside the
+//! one that serves.
 
 mod analysis;
+mod column;
+mod compile;
+mod document;
+mod schema;
 mod search;
 
 use std::{
@@ -14,40 +18,36 @@ use std::{
     sync::Arc,
 };
 
+use jieba_rs::Jieba;
 use liandong_core::{
     id::{FeedId, Hash, Head, RecordId},
-    record::{Record, Visibility},
+    search::ANALYSIS_VERSION,
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tantivy::{
-    Index as Tantivy, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term,
-    schema::{Field, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing, TextOptions},
+    Index as Tantivy, IndexReader, IndexWriter, ReloadPolicy, Searcher, Term,
+    indexer::LogMergePolicy,
 };
 
-pub use search::{Answer, Hit};
+pub use document::Stamps;
+pub(crate) use document::{Document, Place, group_of};
+pub(crate) use search::{look, search};
 
-use crate::error::StoreError;
-use analysis::{Grams, Words, normalise};
+use crate::{
+    error::StoreError,
+    projector::{generation_dir, generations},
+};
+use analysis::{Grams, Words};
+use column::AllNames;
+use schema::{Fields, schema};
 
-/// Version of schema and analysis; another one in the index means: build it again.
-const VERSION: u32 = 1;
+/// Version of schema and documents; another one in the index means: build it again.
+const VERSION: u32 = 100 + ANALYSIS_VERSION;
 /// Memory for documents between two commits, bytes.
 const WRITER_BYTES: usize = 64 * 1024 * 1024;
-
-/// Fields of the index. Words rank; grams (single characters and pairs) find any substring of names.
-#[derive(Debug, Clone, Copy)]
-struct Fields {
-    id: Field,
-    feed: Field,
-    visibility: Field,
-    title: Field,
-    keywords: Field,
-    items: Field,
-    provider: Field,
-    summary: Field,
-    grams: Field,
-}
+/// Largest segment that is merged again, documents: the cost of a commit stays bounded.
+const MERGED_DOCS_MAX: usize = 500_000;
 
 /// What the last commit says it contains.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,12 +57,47 @@ struct Applied {
     /// What the hub's feed said of the feeds, where it said anything.
     #[serde(default)]
     rules: BTreeMap<FeedId, Hash>,
+    /// Hash of the operator's words that the text was cut by.
+    #[serde(default)]
+    words: Option<Hash>,
+    /// When the book of what is shown was begun that the moments come from, microseconds since 1970.
+    #[serde(default)]
+    book: i64,
+}
+
+/// What an index is made under; another one cannot go on with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ground {
+    /// Words of the operator's that are one word.
+    pub(crate) words: Vec<String>,
+    /// When the book of what is shown was begun, microseconds since 1970.
+    pub(crate) book: i64,
+}
+
+impl Ground {
+    fn words_hash(&self) -> Option<Hash> {
+        let text = self.words.join("\n");
+        (!self.words.is_empty()).then(|| Hash::of(&[text.as_bytes()]))
+    }
+
+    fn applied(&self) -> Applied {
+        let (words, book) = (self.words_hash(), self.book);
+        Applied { version: VERSION, words, book, ..Applied::default() }
+    }
+
+    fn fits(&self, applied: &Applied) -> bool {
+        let fresh = self.applied();
+        (applied.version, applied.words, applied.book) == (fresh.version, fresh.words, fresh.book)
+    }
 }
 
 /// The index, open for one writer and many readers.
 pub(crate) struct Index {
     dir: PathBuf,
     fields: Fields,
+    ground: Ground,
+    jieba: Arc<Jieba>,
+    names: AllNames,
     reader: IndexReader,
     writer: Mutex<IndexWriter>,
     applied: Mutex<Applied>,
@@ -74,51 +109,26 @@ impl std::fmt::Debug for Index {
     }
 }
 
-fn schema() -> (Schema, Fields) {
-    let mut builder = Schema::builder();
-    let text = |tokenizer: &str, record| {
-        TextOptions::default().set_indexing_options(
-            TextFieldIndexing::default().set_tokenizer(tokenizer).set_index_option(record),
-        )
-    };
-    let words = || text("words", IndexRecordOption::WithFreqs);
-    let fields = Fields {
-        id: builder.add_text_field("id", STRING | STORED),
-        feed: builder.add_text_field("feed", STRING),
-        visibility: builder.add_text_field("visibility", STRING),
-        title: builder.add_text_field("title", words()),
-        keywords: builder.add_text_field("keywords", words()),
-        items: builder.add_text_field("items", words()),
-        provider: builder.add_text_field("provider", words()),
-        summary: builder.add_text_field("summary", words()),
-        grams: builder
-            .add_text_field("grams", text("grams", IndexRecordOption::WithFreqsAndPositions)),
-    };
-    (builder.build(), fields)
-}
-
-fn visibility_term(visibility: Visibility) -> &'static str {
-    match visibility {
-        Visibility::Restricted => "restricted",
-        Visibility::Shared => "shared",
-        Visibility::Public => "public",
-    }
-}
-
 impl Index {
-    /// Opens the index, or makes an empty one where there is none, or another version, or one that cannot be read.
-    pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
-        match Self::open_existing(dir) {
-            Ok(Some(index)) => Ok(index),
-            Ok(None) => Self::create(dir),
-            Err(error) => {
-                tracing::warn!(%error, "the search index is built again");
-                Self::create(dir)
+    /// Opens the newest generation, or makes an empty one where there is none, or on another ground, or one that
+    /// cannot be read.
+    pub(crate) fn open(root: &Path, ground: &Ground) -> Result<Self, StoreError> {
+        if let Some(newest) = generations(root).last() {
+            match Self::open_existing(&generation_dir(root, *newest), ground) {
+                Ok(Some(index)) => {
+                    index.remove_others(root);
+                    return Ok(index);
+                }
+                Ok(None) => tracing::info!("the search index is built again"),
+                Err(error) => tracing::warn!(%error, "the search index is built again"),
             }
         }
+        let index = Self::create(root, ground, 1)?;
+        index.remove_others(root);
+        Ok(index)
     }
 
-    fn open_existing(dir: &Path) -> Result<Option<Self>, StoreError> {
+    fn open_existing(dir: &Path, ground: &Ground) -> Result<Option<Self>, StoreError> {
         if !dir.join("meta.json").exists() {
             return Ok(None);
         }
@@ -126,33 +136,38 @@ impl Index {
         let (schema, fields) = schema();
         let payload = tantivy.load_metas().map_err(StoreError::index)?.payload.unwrap_or_default();
         let applied: Applied = serde_json::from_str(&payload).unwrap_or_default();
-        if tantivy.schema() != schema || applied.version != VERSION {
+        if tantivy.schema() != schema || !ground.fits(&applied) {
             return Ok(None);
         }
-        Self::with(dir, &tantivy, fields, applied).map(Some)
+        Self::with(dir, &tantivy, fields, (ground, applied), 1).map(Some)
     }
 
-    fn create(dir: &Path) -> Result<Self, StoreError> {
-        if dir.exists() {
-            fs::remove_dir_all(dir).map_err(StoreError::io(dir))?;
-        }
-        fs::create_dir_all(dir).map_err(StoreError::io(dir))?;
+    /// An empty generation, newer than all there are.
+    pub(crate) fn create(root: &Path, ground: &Ground, threads: usize) -> Result<Self, StoreError> {
+        let next = generations(root).last().map_or(1, |newest| newest + 1);
+        let dir = generation_dir(root, next);
+        fs::create_dir_all(&dir).map_err(StoreError::io(&dir))?;
         let (schema, fields) = schema();
-        let tantivy = Tantivy::create_in_dir(dir, schema).map_err(StoreError::index)?;
-        let applied = Applied { version: VERSION, ..Applied::default() };
-        Self::with(dir, &tantivy, fields, applied)
+        let tantivy = Tantivy::create_in_dir(&dir, schema).map_err(StoreError::index)?;
+        Self::with(&dir, &tantivy, fields, (ground, ground.applied()), threads)
     }
 
     fn with(
         dir: &Path,
         tantivy: &Tantivy,
         fields: Fields,
-        applied: Applied,
+        (ground, applied): (&Ground, Applied),
+        threads: usize,
     ) -> Result<Self, StoreError> {
-        let jieba = analysis::jieba();
+        let jieba = analysis::jieba(&ground.words);
         tantivy.tokenizers().register("words", Words::new(Arc::clone(&jieba)));
         tantivy.tokenizers().register("grams", Grams::default());
-        let writer = tantivy.writer_with_num_threads(1, WRITER_BYTES).map_err(StoreError::index)?;
+        let writer = tantivy
+            .writer_with_num_threads(threads, WRITER_BYTES * threads)
+            .map_err(StoreError::index)?;
+        let mut merges = LogMergePolicy::default();
+        merges.set_max_docs_before_merge(MERGED_DOCS_MAX);
+        writer.set_merge_policy(Box::new(merges));
         let reader = tantivy
             .reader_builder()
             .reload_policy(ReloadPolicy::Manual)
@@ -161,10 +176,30 @@ impl Index {
         Ok(Self {
             dir: dir.to_owned(),
             fields,
+            ground: ground.clone(),
+            jieba,
+            names: AllNames::default(),
             reader,
             writer: Mutex::new(writer),
             applied: Mutex::new(applied),
         })
+    }
+
+    /// Removes the other generations, and an index of a time that had none.
+    pub(crate) fn remove_others(&self, root: &Path) {
+        let Ok(entries) = fs::read_dir(root) else { return };
+        for path in entries.flatten().map(|entry| entry.path()).filter(|path| *path != self.dir) {
+            let removed =
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            if let Err(error) = removed {
+                tracing::warn!(%error, path = %path.display(), "cannot remove an old index");
+            }
+        }
+    }
+
+    /// What it was made under.
+    pub(crate) fn ground(&self) -> &Ground {
+        &self.ground
     }
 
     /// How far a feed is indexed and visible to searches.
@@ -182,37 +217,19 @@ impl Index {
         self.reader.searcher().num_docs()
     }
 
+    /// Whether the dictionary knows a word.
+    pub(crate) fn is_word(&self, part: &str) -> bool {
+        self.jieba.has_word(part)
+    }
+
+    fn searcher(&self) -> Searcher {
+        self.reader.searcher()
+    }
+
     /// Puts the current version of a record in the place of any earlier one.
-    pub(crate) fn put(
-        &self,
-        id: RecordId,
-        feed: FeedId,
-        visibility: Visibility,
-        record: &Record,
-    ) -> Result<(), StoreError> {
-        self.remove(id);
-        let fields = self.fields;
-        let mut document = TantivyDocument::default();
-        document.add_text(fields.id, id.to_string());
-        document.add_text(fields.feed, feed.to_string());
-        document.add_text(fields.visibility, visibility_term(visibility));
-        let title = normalise(&record.title);
-        let provider = normalise(&record.provider.name);
-        document.add_text(fields.title, &title);
-        document.add_text(fields.grams, &title);
-        document.add_text(fields.provider, &provider);
-        document.add_text(fields.grams, &provider);
-        for keyword in &record.keywords {
-            let keyword = normalise(keyword);
-            document.add_text(fields.keywords, &keyword);
-            document.add_text(fields.grams, &keyword);
-        }
-        for item in &record.items {
-            let name = normalise(&item.name);
-            document.add_text(fields.items, &name);
-            document.add_text(fields.grams, &name);
-        }
-        document.add_text(fields.summary, normalise(&record.summary));
+    pub(crate) fn put(&self, document: &Document<'_>) -> Result<(), StoreError> {
+        self.remove(document.id);
+        let document = document.build(&self.fields);
         self.writer.lock().add_document(document).map_err(StoreError::index)?;
         Ok(())
     }
@@ -249,6 +266,10 @@ impl Index {
             prepared.commit().map_err(StoreError::index)?;
         }
         self.reader.reload().map_err(StoreError::index)?;
+        let searcher = self.searcher();
+        let segments: Vec<_> =
+            searcher.segment_readers().iter().map(tantivy::SegmentReader::segment_id).collect();
+        self.names.keep(&segments);
         *self.applied.lock() = applied;
         Ok(())
     }
@@ -256,7 +277,7 @@ impl Index {
     /// Empties the index; the indexer then builds it again from the journal.
     pub(crate) fn clear(&self) -> Result<(), StoreError> {
         self.writer.lock().delete_all_documents().map_err(StoreError::index)?;
-        *self.applied.lock() = Applied { version: VERSION, ..Applied::default() };
+        *self.applied.lock() = self.ground.applied();
         self.commit(&BTreeMap::new())
     }
 }

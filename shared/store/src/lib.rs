@@ -15,15 +15,20 @@ mod own;
 mod projector;
 mod query;
 mod replica;
+mod shown;
 mod store;
 mod view;
 
 pub use city_log::{CityDigest, Epoch};
 pub use error::StoreError;
-pub use index::{Answer, Hit};
+pub use index::Stamps;
 pub use own::{OwnFeed, Turn, WriteError};
-pub use query::{Entry, Filter, Query};
+pub use query::{
+    Answer, Clause, Cursor, Entry, Facet, Filter, Hit, NoCursor, Query, Sort, SortBy, SortKey,
+    Understood,
+};
 pub use replica::{Put, Replica, ReplicaOptions, ReplicaState};
+pub use shown::ShownChange;
 pub use store::{
     Appended, CityPage, FeedProgress, Options, Progress, Store, VerifyReport, swap_journals,
 };

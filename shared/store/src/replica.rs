@@ -14,7 +14,7 @@ use std::{
 use arc_swap::ArcSwap;
 use liandong_core::{
     checkpoint::Checkpoint,
-    city::{CityRow, CityStatus, Overlaid},
+    city::{City, CityRow, CityStatus, Overlaid},
     digest::Digest,
     fold::{Status, Tombstone},
     id::{FeedId, Hash, Head, RecordId},
@@ -25,13 +25,15 @@ use liandong_core::{
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::{
     city_log::Epoch,
     error::StoreError,
-    index::{Answer, Index},
+    index::{self, Document, Ground, Index, Place, Stamps, group_of},
     projector::{generation_dir, generations},
-    query::{Entry, Query},
+    query::{Answer, Entry, Look, Query},
+    store::{Store, near, nearest},
     view::{EngineKind, Table, View, Writes},
 };
 
@@ -54,6 +56,14 @@ pub struct ReplicaOptions {
     pub engine: EngineKind,
     /// Cache of the engine, bytes.
     pub cache_bytes: u64,
+    /// The city as the hub's feed tells it, for names of districts and copies.
+    pub city: watch::Receiver<Arc<City>>,
+}
+
+impl ReplicaOptions {
+    fn city(&self) -> Arc<City> {
+        Arc::clone(&self.city.borrow())
+    }
 }
 
 /// Where a replica stands.
@@ -76,6 +86,8 @@ pub struct ReplicaState {
     pub received: u64,
     /// Orders to erase that were carried out here.
     pub erased: usize,
+    /// Position of the hub's feed that the search index follows in names of districts and copies.
+    pub city_indexed: u64,
     commit: u64,
 }
 
@@ -125,6 +137,8 @@ pub struct Replica {
     books: Mutex<Books>,
     /// Held by whoever writes.
     turn: Mutex<()>,
+    /// Names of districts that the index knows.
+    places: Mutex<BTreeMap<FeedId, Place>>,
 }
 
 /// What a row shows, read from its bytes.
@@ -146,7 +160,13 @@ fn shown(row: &CityRecord) -> Result<Option<Shown>, StoreError> {
     Ok(Some(Shown { op, record, overlaid }))
 }
 
-fn index_row(index: &Index, row: &CityRecord, searched: bool) -> Result<(), StoreError> {
+/// Puts a row where searches find it, with what the city says of its district and copies.
+fn index_row(
+    index: &Index,
+    row: &CityRecord,
+    searched: bool,
+    city: &City,
+) -> Result<(), StoreError> {
     index.remove(row.id);
     if !searched {
         return Ok(());
@@ -156,7 +176,16 @@ fn index_row(index: &Index, row: &CityRecord, searched: bool) -> Result<(), Stor
         let curated = overlaid.over(&record, op.hash);
         (record.title, record.keywords) = (curated.title, curated.keywords);
     }
-    index.put(row.id, row.authority, op.visibility, &record)
+    let changed_us = op.claimed_at_ms.saturating_mul(1_000);
+    index.put(&Document {
+        id: row.id,
+        feed: row.authority,
+        visibility: op.visibility,
+        record: &record,
+        place: &Place::of(city, row.authority),
+        group: group_of(city, row.id),
+        stamps: Stamps { created_us: changed_us, modified_us: changed_us },
+    })
 }
 
 fn to_value(record: CityRecord, searched: bool) -> Vec<u8> {
@@ -174,7 +203,8 @@ fn from_value(value: &[u8]) -> Result<(CityRecord, bool), StoreError> {
 impl Parts {
     fn open(dir: &Path, options: &ReplicaOptions) -> Result<Self, StoreError> {
         let view = View::open(dir, options.engine, options.cache_bytes)?;
-        Ok(Self { view, index: Index::open(&dir.join("index"))? })
+        let ground = Ground { words: options.city().policy.words().words.clone(), book: 0 };
+        Ok(Self { view, index: Index::open(&dir.join("index"), &ground)? })
     }
 
     /// Reads every row: what an engine lost or changed is noticed here or by the next checkpoint.
@@ -197,7 +227,7 @@ impl Parts {
         }
     }
 
-    fn load(&self) -> Result<Books, StoreError> {
+    fn load(&self, city: &City) -> Result<Books, StoreError> {
         let state = match self.view.get(Table::Replica, STATE_KEY)? {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(StoreError::view)?,
             None => ReplicaState::default(),
@@ -215,7 +245,7 @@ impl Parts {
         if indexed != commit && indexed != commit + 1 {
             tracing::info!("the search index of the city is built again");
             self.index.clear()?;
-            self.each(|record, searched| index_row(&self.index, &record, searched))?;
+            self.each(|record, searched| index_row(&self.index, &record, searched, city))?;
             self.index.commit(&mark(commit))?;
         }
         Ok(books)
@@ -255,7 +285,7 @@ impl Replica {
             // An engine may also panic over files that it cannot make sense of.
             let load = || {
                 let parts = Parts::open(&dir, &options)?;
-                let books = parts.load()?;
+                let books = parts.load(&options.city())?;
                 Ok::<_, StoreError>((parts, books))
             };
             match catch_unwind(AssertUnwindSafe(load)) {
@@ -265,6 +295,7 @@ impl Replica {
                         parts: ArcSwap::from_pointee(parts),
                         books: Mutex::new(books),
                         turn: Mutex::default(),
+                        places: Mutex::default(),
                     });
                 }
                 Ok(Err(error)) => tracing::warn!(%error, "the city's replica is fetched again"),
@@ -276,7 +307,13 @@ impl Replica {
 
     fn begin(options: ReplicaOptions) -> Result<Self, StoreError> {
         let parts = ArcSwap::from_pointee(Self::empty(&options)?);
-        Ok(Self { options, parts, books: Mutex::default(), turn: Mutex::default() })
+        Ok(Self {
+            options,
+            parts,
+            books: Mutex::default(),
+            turn: Mutex::default(),
+            places: Mutex::default(),
+        })
     }
 
     /// A new generation; the ones before are removed.
@@ -344,6 +381,8 @@ impl Replica {
         let parts = self.parts.load_full();
         let mut state = self.state();
         change(&mut state);
+        let city = self.options.city();
+        self.follow_city(&parts, &city, &mut state)?;
         let mut writes = Writes::new();
         // Of rows of one record only the last counts.
         let rows: BTreeMap<RecordId, Put> = rows.into_iter().map(|row| (row.id(), row)).collect();
@@ -351,7 +390,9 @@ impl Replica {
             state.commit += 1;
             for row in rows.values() {
                 match row {
-                    Put::Keep { record, searched } => index_row(&parts.index, record, *searched)?,
+                    Put::Keep { record, searched } => {
+                        index_row(&parts.index, record, *searched, &city)?;
+                    }
                     Put::Forget(id) => parts.index.remove(*id),
                 }
             }
@@ -388,6 +429,45 @@ impl Replica {
                 books.count(id, row);
             }
         }
+        Ok(())
+    }
+
+    /// Brings the index to what the hub's feed says by now of districts' names and of copies.
+    fn follow_city(
+        &self,
+        parts: &Parts,
+        city: &City,
+        state: &mut ReplicaState,
+    ) -> Result<(), StoreError> {
+        if state.city_indexed == city.head.seq {
+            return Ok(());
+        }
+        let mut again = city.conflicts.rejoined_since(state.city_indexed);
+        let places: BTreeMap<FeedId, Place> =
+            city.directory.feeds.keys().map(|feed| (*feed, Place::of(city, *feed))).collect();
+        let renamed: BTreeSet<FeedId> = {
+            let mut known = self.places.lock();
+            let other = |(feed, place): (&FeedId, &Place)| {
+                known.get(feed).is_some_and(|before| before != place).then_some(*feed)
+            };
+            let renamed = places.iter().filter_map(other).collect();
+            *known = places;
+            renamed
+        };
+        if !renamed.is_empty() {
+            parts.each(|record, _| {
+                again.extend(renamed.contains(&record.authority).then_some(record.id));
+                Ok(())
+            })?;
+        }
+        for id in again {
+            if let Some(value) = parts.view.get(Table::City, &id.to_bytes())? {
+                let (record, searched) = from_value(&value)?;
+                index_row(&parts.index, &record, searched, city)?;
+            }
+        }
+        parts.index.commit(&mark(state.commit))?;
+        state.city_indexed = city.head.seq;
         Ok(())
     }
 
@@ -443,6 +523,7 @@ impl Replica {
             seq: op.seq,
             op_hash: op.hash,
             changed_at_ms: op.claimed_at_ms,
+            stamps: Stamps::default(),
             actor: op.actor,
             payload: op.signed.payload,
             record,
@@ -450,13 +531,41 @@ impl Replica {
         }))
     }
 
-    /// The best hits up to the end of the page that is asked for, to be merged with those of the district's own
-    /// catalogue.
+    /// Asks the replica alone.
     ///
     /// # Errors
     /// `Index`.
-    pub fn best(&self, query: &Query) -> Result<Answer, StoreError> {
-        self.parts.load().index.best(query)
+    pub fn search(&self, query: &Query) -> Result<Answer, StoreError> {
+        let city = self.options.city();
+        index::search(&[&self.parts.load().index], query, city.policy.words())
+    }
+
+    /// Asks the replica, together with the district's own catalogue: its records are found there, not here.
+    ///
+    /// # Errors
+    /// `Index`.
+    pub fn search_with(&self, own: &Store, query: &Query) -> Result<Answer, StoreError> {
+        own.search_beside(&self.parts.load().index, query)
+    }
+
+    /// What was perhaps meant by a text that nothing matches, here and in the own catalogue.
+    ///
+    /// # Errors
+    /// `Index`, `View`, `Io`, `Damaged`.
+    pub fn hint_with(&self, own: &Store, query: &Query) -> Result<Option<String>, StoreError> {
+        let found = own.look(Some(&self.parts.load().index), &near(query), Look::Near)?;
+        nearest(&query.text, found, |part| own.is_word(part), |id| match self.entry(id)? {
+            Some(entry) => Ok(Some(entry)),
+            None => own.entry(id),
+        })
+    }
+
+    /// What begins as a text does that is still being typed, here and in the own catalogue.
+    ///
+    /// # Errors
+    /// `Index`.
+    pub fn typed_with(&self, own: &Store, query: &Query) -> Result<Answer, StoreError> {
+        own.look(Some(&self.parts.load().index), query, Look::Typed)
     }
 
     /// Drops the content of ops that were ordered erased. The engines keep what was replaced for a while, so all that
@@ -472,11 +581,12 @@ impl Replica {
         let old = self.parts.load_full();
         let parts = Self::empty(&self.options)?;
         let mut writes = Writes::new();
+        let city = self.options.city();
         old.each(|mut record, searched| {
             if let Some(core) = record.core.take_if(|core| orders.contains(&core.hash())) {
                 record.core = Some(core.withhold());
             }
-            index_row(&parts.index, &record, searched)?;
+            index_row(&parts.index, &record, searched, &city)?;
             writes.push((Table::City, record.id.to_bytes().to_vec(), to_value(record, searched)));
             if writes.len() >= limit::REPLICA_ROWS_MAX {
                 parts.view.commit(&std::mem::take(&mut writes))?;

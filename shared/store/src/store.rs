@@ -3,6 +3,7 @@
 mod city;
 mod cut;
 mod erase;
+mod indexer;
 mod read;
 mod replace;
 mod threads;
@@ -32,13 +33,15 @@ use crate::{
     city_log::{CityLog, Epoch},
     disk::{Disk, RealDisk},
     error::StoreError,
-    index::Index,
+    index::{Ground, Index},
     journal::Journal,
     projector::{Journals, Projection, Terms, ViewOptions},
+    shown::Shown,
     view::{EngineKind, View},
 };
 
 pub use city::CityPage;
+pub(crate) use read::{near, nearest};
 pub use replace::swap_journals;
 pub use verify::VerifyReport;
 pub(crate) use verify::refold;
@@ -61,6 +64,8 @@ pub struct Options {
     pub city_view: bool,
     /// Whether mass changes are held back until a person agreed; the clock gives milliseconds since 1970.
     pub watch: Option<fn() -> i64>,
+    /// The clock by which records become visible here, milliseconds since 1970.
+    pub clock: fn() -> i64,
     /// Given at the hub: the log of the city's changes is kept, under this name of the run.
     pub city_log: Option<Epoch>,
     /// Disk under the journals.
@@ -78,6 +83,7 @@ impl Options {
             hub_feed: None,
             city_view: false,
             watch: None,
+            clock: || 0,
             city_log: None,
             disk: Arc::new(RealDisk),
         }
@@ -144,7 +150,14 @@ struct Shared {
     journals: RwLock<BTreeMap<FeedId, Arc<RwLock<Journal>>>>,
     projection: Mutex<Projection>,
     view: ArcSwap<View>,
-    index: Index,
+    index: ArcSwap<Index>,
+    /// What everyone may see, and since when.
+    shown: Shown,
+    /// A new index that is built beside the serving one, with what has to be looked at again in it.
+    beside: Mutex<Option<BTreeSet<RecordId>>>,
+    /// The one that is ready to serve.
+    fresh: Mutex<Option<Index>>,
+    builder: Mutex<Option<JoinHandle<()>>>,
     progress: RwLock<Progress>,
     changed: watch::Sender<u64>,
     city: watch::Sender<Arc<City>>,
@@ -165,6 +178,7 @@ struct Shared {
     /// Held while the index is brought forward or emptied: a commit in between would claim what was emptied.
     index_turn: Mutex<()>,
     rebuild: AtomicBool,
+    rebuild_index: AtomicBool,
     replacement: Mutex<Option<replace::Replacement>>,
     stop: AtomicBool,
 }
@@ -255,7 +269,7 @@ impl Shared {
     /// Empties the index; the indexer fills it again from the journals.
     fn clear_index(&self) -> Result<(), StoreError> {
         let _turn = self.index_turn.lock();
-        self.index.clear()?;
+        self.index.load().clear()?;
         for feed in self.feeds() {
             self.publish(feed, |progress| progress.indexed = Head::EMPTY);
         }
@@ -326,7 +340,10 @@ impl Store {
         }
         let reader = OpenJournals(&journals, &city);
         let projection = Projection::open(view_options, &reader)?;
-        let index = Index::open(&options.dir.join("index"))?;
+        let now_us = (options.clock)().saturating_mul(1_000);
+        let shown = Shown::open(&options.dir.join("shown"), now_us)?;
+        let ground = ground(&city, &shown);
+        let index = Index::open(&options.dir.join("index"), &ground)?;
         for (feed, head) in index.feeds() {
             let hash = reader.with(feed, |journal| journal.hash_at(head.seq));
             let indexed = index.rules().get(&feed).copied().unwrap_or(Hash::ZERO);
@@ -343,7 +360,11 @@ impl Store {
             options,
             journals: RwLock::new(journals),
             projection: Mutex::new(projection),
-            index,
+            index: ArcSwap::from_pointee(index),
+            shown,
+            beside: Mutex::default(),
+            fresh: Mutex::default(),
+            builder: Mutex::default(),
             progress: RwLock::default(),
             changed: watch::Sender::new(0),
             city: watch::Sender::new(Arc::new(city)),
@@ -357,6 +378,7 @@ impl Store {
             to_index: Signal::default(),
             index_turn: Mutex::default(),
             rebuild: AtomicBool::new(false),
+            rebuild_index: AtomicBool::new(false),
             replacement: Mutex::default(),
             stop: AtomicBool::new(false),
         });
@@ -365,7 +387,7 @@ impl Store {
                 let mut projection = shared.projection.lock();
                 (projection.mark(feed), projection.root(feed))
             };
-            let indexed = shared.index.applied(feed);
+            let indexed = shared.index.load().applied(feed);
             let is_hub = shared.options.hub_feed == Some(feed);
             let applied = if is_hub { head } else { mark.head };
             let (records, rules) = (mark.live, mark.rules);
@@ -488,15 +510,16 @@ impl Store {
         self.shared.to_project.set();
     }
 
-    /// Empties the index and builds it again from the journals.
-    ///
-    /// # Errors
-    /// `Index`.
-    pub fn rebuild_index(&self) -> Result<(), StoreError> {
-        self.shared.clear_index()?;
+    /// Asks for a new index, built from journals and view beside the one that serves.
+    pub fn rebuild_index(&self) {
+        self.shared.rebuild_index.store(true, Ordering::Release);
         self.shared.to_index.set();
-        Ok(())
     }
+}
+
+/// What an index is made under at the moment.
+fn ground(city: &City, shown: &Shown) -> Ground {
+    Ground { words: city.policy.words().words.clone(), book: shown.began_us() }
 }
 
 /// Journals before the store stands.
@@ -527,6 +550,10 @@ impl Drop for Store {
         self.shared.to_index.set();
         for thread in self.threads.drain(..) {
             let _panicked = thread.join();
+        }
+        let builder = self.shared.builder.lock().take();
+        if let Some(builder) = builder {
+            let _panicked = builder.join();
         }
     }
 }

@@ -40,9 +40,13 @@ pub(crate) enum Table {
     City,
     /// One entry: where a replica stands.
     Replica,
+    /// Record id → what everyone may see of it and since when.
+    Shown,
+    /// Moment → the record that was last changed then.
+    Changes,
 }
 
-pub(crate) const TABLES: [Table; 7] = [
+pub(crate) const TABLES: [Table; 9] = [
     Table::Records,
     Table::Keys,
     Table::Outcomes,
@@ -50,6 +54,8 @@ pub(crate) const TABLES: [Table; 7] = [
     Table::Feeds,
     Table::City,
     Table::Replica,
+    Table::Shown,
+    Table::Changes,
 ];
 
 impl Table {
@@ -62,6 +68,8 @@ impl Table {
             Self::Feeds => "feeds",
             Self::City => "city",
             Self::Replica => "replica",
+            Self::Shown => "shown",
+            Self::Changes => "changes",
         }
     }
 }
@@ -71,6 +79,8 @@ const LETTERS_PAGE: usize = 256;
 
 /// Entries to put, all or nothing.
 pub(crate) type Writes = Vec<(Table, Vec<u8>, Vec<u8>)>;
+/// Keys to take out.
+pub(crate) type Removals = [(Table, Vec<Vec<u8>>)];
 /// Key and value.
 pub(crate) type Pair = (Vec<u8>, Vec<u8>);
 
@@ -85,7 +95,13 @@ pub(crate) trait Engine: Debug + Send + Sync {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Pair>, StoreError>;
-    fn commit(&self, writes: &Writes) -> Result<(), StoreError>;
+    /// The entry with the greatest key.
+    fn last(&self, table: Table) -> Result<Option<Pair>, StoreError>;
+    fn commit(&self, writes: &Writes) -> Result<(), StoreError> {
+        self.exchange(writes, &[])
+    }
+    /// Takes entries out and puts others in, all or nothing.
+    fn exchange(&self, writes: &Writes, removed: &Removals) -> Result<(), StoreError>;
     /// Takes an entry out; it is no fault when there is none.
     fn remove(&self, table: Table, key: &[u8]) -> Result<(), StoreError>;
     fn disk_bytes(&self) -> u64;
@@ -170,6 +186,14 @@ impl View {
 
     pub(crate) fn commit(&self, writes: &Writes) -> Result<(), StoreError> {
         self.engine.commit(writes)
+    }
+
+    pub(crate) fn exchange(&self, writes: &Writes, out: &Removals) -> Result<(), StoreError> {
+        self.engine.exchange(writes, out)
+    }
+
+    pub(crate) fn last(&self, table: Table) -> Result<Option<Pair>, StoreError> {
+        self.engine.last(table)
     }
 
     /// An entry of a replica.

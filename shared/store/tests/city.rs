@@ -240,7 +240,12 @@ struct Node {
 
 fn open_replica(dir: &Path) -> Replica {
     let dir = dir.join("replica");
-    Replica::open(ReplicaOptions { dir, engine: EngineKind::Redb, cache_bytes: 1 << 20 }).unwrap()
+    Replica::open(ReplicaOptions {
+        dir,
+        engine: EngineKind::Redb,
+        cache_bytes: 1 << 20,
+        city: tokio::sync::watch::channel(std::sync::Arc::default()).1,
+    }).unwrap()
 }
 
 impl Node {
@@ -353,7 +358,7 @@ impl Node {
 
     fn found(&self, text: &str) -> Vec<RecordId> {
         let query = Query { text: text.to_owned(), limit: 50, ..Query::default() };
-        self.replica().best(&query).unwrap().hits.into_iter().map(|hit| hit.id).collect()
+        self.replica().search(&query).unwrap().hits.into_iter().map(|hit| hit.id).collect()
     }
 
     /// The replica is what the hub says it should be, and holds nothing else: no row, no document (F22).

@@ -5,4 +5,5 @@
 
 mod duplicate;
 mod proof;
+mod relevance;
 mod replay;

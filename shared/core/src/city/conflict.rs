@@ -264,6 +264,14 @@ impl Conflict {
         self.history.last().is_some_and(|event| event.settled_by.is_some())
     }
 
+    /// Whether its records are one datum: found so and not denied.
+    pub fn joins(&self) -> bool {
+        let apart = |decision: &Decision| {
+            matches!(decision, Decision::Distinct | Decision::DerivedFrom { .. })
+        };
+        self.opened.kind == ConflictKind::Duplicate && !self.decision().is_some_and(apart)
+    }
+
     /// The records in it.
     pub fn records(&self) -> BTreeSet<RecordId> {
         self.opened.versions.iter().filter_map(|version| version.record).collect()
@@ -362,6 +370,49 @@ impl Conflicts {
     /// All, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = &Conflict> {
         self.all.values().map(Arc::as_ref)
+    }
+
+    /// Records that are one datum with this one, itself among them: decided so, or found so and not denied.
+    ///
+    /// Source: plan 二(一)3, one datum one source.
+    pub fn copies(&self, id: RecordId) -> BTreeSet<RecordId> {
+        let mut copies = BTreeSet::from([id]);
+        let mut open = vec![id];
+        while let Some(next) = open.pop() {
+            for conflict in self.about(&next.to_string()).filter(|conflict| conflict.joins()) {
+                for other in conflict.records() {
+                    if copies.insert(other) {
+                        open.push(other);
+                    }
+                }
+            }
+        }
+        copies
+    }
+
+    /// Records of which something else is said to be a copy, or no more, since a position of the hub's feed.
+    pub fn rejoined_since(&self, seq: u64) -> BTreeSet<RecordId> {
+        let moved = |conflict: &&Conflict| {
+            let last = conflict.history.last().map_or(0, |event| event.seq);
+            conflict.opened.kind == ConflictKind::Duplicate && last > seq
+        };
+        let sides = self.iter().filter(moved).flat_map(Conflict::records);
+        sides.flat_map(|side| self.copies(side)).collect()
+    }
+
+    /// Which of some copies is the authoritative one, if a decision says so.
+    pub fn authoritative(&self, copies: &BTreeSet<RecordId>) -> Option<RecordId> {
+        let decided = |conflict: &Conflict| match conflict.decision()? {
+            Decision::Authoritative { record } => Some(*record),
+            Decision::CopyOf { of, .. } => Some(*of),
+            _ => None,
+        };
+        let names = copies.iter().filter_map(|id| self.about.get(&id.to_string())).flatten();
+        let last = names
+            .filter_map(|id| self.get(id))
+            .filter(|conflict| conflict.joins() && !conflict.is_open())
+            .filter_map(|conflict| Some((conflict.history.last()?.seq, decided(conflict)?)));
+        last.max().map(|(_, record)| record).filter(|record| copies.contains(record))
     }
 
     /// Those about a subject: a record id, a code, a feed.

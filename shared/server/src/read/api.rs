@@ -12,6 +12,8 @@ use liandong_core::{
     error::Code,
     fold,
     id::{DistrictCode, FeedId, Hash, Head, RecordId},
+    limit,
+    search::Piece,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -19,14 +21,18 @@ use tokio::time::Instant;
 
 use super::{
     Reader,
-    catalogue::{Found, ListQuery, SearchQuery, read_scope},
+    catalogue::{Found, ListQuery},
     mark::Marks,
     params::Params,
+    search::{FacetValue, SearchHit, SearchQuery, Source, Suggestion, Why, read_scope},
 };
 use crate::{
     problem::{Problem, Text},
     site::{self, DistrictView, Status},
 };
+
+/// Changes on a page when nothing else is said.
+const CHANGES_DEFAULT: usize = 100;
 
 /// A problem with the path it belongs to, as `?` leaves a handler.
 pub(super) struct ApiError(Problem);
@@ -175,11 +181,24 @@ struct HitDistrict {
     lag_records: u64,
 }
 
+/// A record that is one datum with the hit.
+#[derive(Debug, Serialize)]
+struct HitSource {
+    id: RecordId,
+    title: String,
+    provider: String,
+    district: DistrictCode,
+    /// Whether a decision of the city says that this is the authoritative one.
+    authoritative: bool,
+}
+
 #[derive(Debug, Serialize)]
 struct Hit {
     id: RecordId,
     score: f32,
     title: String,
+    /// The title in pieces, those that the query met marked.
+    marked: Vec<Piece>,
     provider: String,
     #[serde(rename = "abstract")]
     summary: String,
@@ -187,6 +206,12 @@ struct Hit {
     update_cycle: Option<&'static str>,
     changed_at: i64,
     op_hash: Hash,
+    /// All copies of the datum, this record among them; the authoritative one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<HitSource>,
+    /// Why it matches, when that was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    why: Vec<Why>,
     district: HitDistrict,
     /// What the city says of it.
     #[serde(skip_serializing_if = "Marks::is_empty")]
@@ -194,19 +219,30 @@ struct Hit {
 }
 
 impl Hit {
-    fn new(found: &Found, score: f32) -> Option<Self> {
+    fn of(hit: &SearchHit) -> Option<Self> {
+        let found = &hit.found;
         let record = found.live()?;
         let view = &found.district;
+        let source = |source: &Source| HitSource {
+            id: source.found.entry.id,
+            title: source.found.title().to_owned(),
+            provider: source.found.live().map_or("", |record| &record.provider.name).to_owned(),
+            district: source.found.district.code.clone(),
+            authoritative: source.authoritative,
+        };
         Some(Self {
             id: found.entry.id,
-            score,
+            score: hit.score,
             title: found.title().to_owned(),
+            marked: hit.title.clone(),
             provider: record.provider.name.clone(),
             summary: record.summary.clone(),
             open: record.open.kind.code(),
             update_cycle: record.update_cycle.map(liandong_core::code::UpdateCycle::code),
             changed_at: found.entry.changed_at_ms,
             op_hash: found.entry.op_hash,
+            sources: hit.sources.iter().map(source).collect(),
+            why: hit.why.clone(),
             district: HitDistrict {
                 code: view.code.clone(),
                 name: view.name.clone(),
@@ -222,10 +258,25 @@ impl Hit {
 /// One page of a search.
 #[derive(Debug, Serialize)]
 pub(super) struct SearchPage {
+    /// Hits: data, each with its copies.
     total: usize,
+    /// Records: what facets count.
+    records: usize,
     hits: Vec<Hit>,
+    /// Counts by name of the facet; of those that were asked for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    facets: BTreeMap<&'static str, Vec<FacetValue>>,
+    /// The next page's `after`; null on the last page.
+    next: Option<String>,
+    /// What was perhaps meant, when nothing matches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    /// No record has all words; these have most of them.
+    relaxed: bool,
     /// Position of each district's feed that the answer stands for.
     applied: BTreeMap<FeedId, Head>,
+    /// How current the least current district in it is, milliseconds since 1970.
+    as_of: Option<i64>,
     took_ms: u64,
     /// At a node that was asked for the whole city.
     #[serde(flatten)]
@@ -235,12 +286,12 @@ pub(super) struct SearchPage {
 /// How current the whole city is at a node.
 #[derive(Debug, Serialize)]
 struct Replica {
-    as_of: Option<i64>,
     stale: bool,
     complete: bool,
 }
 
-/// `GET /api/v1/search?q=&district=&limit=&offset=&scope=`
+/// `GET /api/v1/search?q=&district=&area=&<facet>=&facets=&sort=&copies=&explain=&since=&until=&limit=&offset=&after=`
+/// `&scope=`
 pub(super) async fn search(
     State(reader): State<Arc<Reader>>,
     uri: OriginalUri,
@@ -250,21 +301,93 @@ pub(super) async fn search(
     let answer = reader.catalogue.ask(move |snapshot| {
         let city = read_scope(&mut params);
         let scoped = snapshot.scoped(city);
-        let answer = scoped.search(&SearchQuery::read(params, ["q", "district"], &scoped)?)?;
+        let query = SearchQuery::read(params, ["q", "district"], &scoped)?;
+        let answer = scoped.search(&query)?;
         Ok((answer, scoped.site.replica().filter(|_| city)))
     });
     let (answer, replica) = answer.await.map_err(at(uri))?;
     Ok(Json(SearchPage {
         total: answer.total,
-        hits: answer.hits.iter().filter_map(|(found, score)| Hit::new(found, *score)).collect(),
+        records: answer.records,
+        hits: answer.hits.iter().filter_map(Hit::of).collect(),
+        facets: answer.facets.into_iter().map(|(facet, values)| (facet.name(), values)).collect(),
+        next: answer.next.map(|next| next.to_string()),
+        hint: answer.hint,
+        relaxed: answer.understood.relaxed,
         applied: answer.applied,
+        as_of: replica.as_ref().map_or(answer.as_of, |city| city.as_of),
         took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        replica: replica.map(|city| Replica {
-            as_of: city.as_of,
-            stale: city.stale,
-            complete: city.complete,
-        }),
+        replica: replica.map(|city| Replica { stale: city.stale, complete: city.complete }),
     }))
+}
+
+/// `GET /api/v1/suggest?q=&scope=`
+pub(super) async fn suggest(
+    State(reader): State<Arc<Reader>>,
+    uri: OriginalUri,
+    mut params: Params,
+) -> Result<Json<Vec<Suggestion>>, ApiError> {
+    let suggestions = reader.catalogue.ask(move |snapshot| {
+        let city = read_scope(&mut params);
+        let text = params.query("q");
+        params.finish()?;
+        snapshot.scoped(city).suggest(&text)
+    });
+    Ok(Json(suggestions.await.map_err(at(uri))?))
+}
+
+/// One record that changed.
+#[derive(Debug, Serialize)]
+struct Change {
+    id: RecordId,
+    /// `put`, or `delete` when it is shown no more.
+    change: &'static str,
+    /// When it changed here, microseconds since 1970.
+    at_us: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<Document>,
+}
+
+/// One page of the change feed.
+#[derive(Debug, Serialize)]
+pub(super) struct ChangePage {
+    changes: Vec<Change>,
+    /// The next page's `since`. Ask again with it: now while `more`, later for what comes.
+    next: String,
+    /// Whether there is more already.
+    more: bool,
+    /// Changes before this moment are not known here. Whoever asks for earlier ones takes everything anew and drops
+    /// what does not come.
+    since_us: i64,
+    /// Whether the question reached further back than that.
+    reset: bool,
+}
+
+/// `GET /api/v1/changes?since=&limit=`: the last change of each record, oldest first, what is shown no more included.
+pub(super) async fn changes(
+    State(reader): State<Arc<Reader>>,
+    uri: OriginalUri,
+    mut params: Params,
+) -> Result<Json<ChangePage>, ApiError> {
+    let page = reader.catalogue.ask(move |snapshot| {
+        let since = params.moment("since");
+        let limit = params.number("limit", 1..=limit::CHANGES_PAGE_MAX, CHANGES_DEFAULT);
+        params.finish()?;
+        let (changed, began_us) = snapshot.store().changes(since.unwrap_or(0), limit)?;
+        let last = changed.last().map_or(since.unwrap_or(0), |change| change.at_us);
+        let more = changed.len() == limit;
+        let changes = changed.into_iter().map(|change| {
+            let found = if change.shown { snapshot.record(change.id).ok() } else { None };
+            let record = found.as_ref().filter(|found| found.live().is_some()).map(Document::from);
+            // One that is hidden by now has a later change of its own.
+            let kind = if record.is_some() { "put" } else { "delete" };
+            Change { id: change.id, change: kind, at_us: change.at_us, record }
+        });
+        let reset = since.is_some_and(|since| since < began_us);
+        let (changes, next) = (changes.collect(), last.to_string());
+        Ok(ChangePage { changes, next, more, since_us: began_us, reset })
+    });
+    Ok(Json(page.await.map_err(at(uri))?))
 }
 
 /// `GET /api/v1/status`

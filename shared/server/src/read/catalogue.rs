@@ -4,7 +4,7 @@
 //! runs on threads for that, see [`Catalogue::ask`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt,
     sync::Arc,
 };
@@ -12,11 +12,11 @@ use std::{
 use liandong_core::{
     error::Code,
     fold::Status,
-    id::{DistrictCode, FeedId, Hash, Head, RecordId},
+    id::{DistrictCode, FeedId, Hash, RecordId},
     limit,
     record::{Record, Visibility},
 };
-use liandong_store::{Entry, Filter, Query, Store};
+use liandong_store::{Entry, Filter, Store};
 use tokio::sync::Semaphore;
 
 use super::{mark::Marks, params::Params};
@@ -174,47 +174,6 @@ impl ListQuery {
     }
 }
 
-/// What to search for.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SearchQuery {
-    pub(crate) text: String,
-    /// Only these districts; all when empty.
-    pub(crate) districts: Vec<DistrictCode>,
-    pub(crate) limit: usize,
-    pub(crate) offset: usize,
-}
-
-/// One page of a search.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct SearchAnswer {
-    pub(crate) total: usize,
-    pub(crate) hits: Vec<(Found, f32)>,
-    /// What of each district's feed the index had applied.
-    pub(crate) applied: BTreeMap<FeedId, Head>,
-}
-
-/// Reads whether the whole city is meant, `scope=city`, or the site's own catalogue.
-pub(crate) fn read_scope(params: &mut Params) -> bool {
-    params.word("scope", &[("own", false), ("city", true)], false)
-}
-
-impl SearchQuery {
-    /// Reads `limit`, `offset` and the parameters of text and districts, whatever their names.
-    pub(crate) fn read(
-        mut params: Params,
-        [text_name, district_name]: [&str; 2],
-        snapshot: &Snapshot<'_>,
-    ) -> Result<Self, Problem> {
-        let query = Self {
-            text: params.query(text_name),
-            districts: params.districts(district_name, &snapshot.codes()),
-            limit: params.number("limit", 1..=limit::PAGE_HITS_MAX, SEARCH_DEFAULT),
-            offset: params.number("offset", 0..=limit::OFFSET_MAX, 0),
-        };
-        params.finish().map(|()| query)
-    }
-}
-
 /// A site while a question is answered.
 pub(crate) struct Snapshot<'a> {
     pub(crate) site: &'a dyn Site,
@@ -245,7 +204,7 @@ impl Snapshot<'_> {
     }
 
     /// The record with its district, if anyone may see it.
-    fn admit(&self, entry: Entry) -> Option<Found> {
+    pub(super) fn admit(&self, entry: Entry) -> Option<Found> {
         let district = self.districts.iter().find(|d| d.feed == Some(entry.authority))?;
         if entry.visibility != Visibility::Public || entry.hidden {
             return None;
@@ -356,38 +315,6 @@ impl Snapshot<'_> {
         }
         listing.next = after;
         Ok(listing)
-    }
-
-    /// Searches the index. A record that was withdrawn or closed since the index saw it is left out
-    /// of the page but counted.
-    pub(crate) fn search(&self, query: &SearchQuery) -> Result<SearchAnswer, Problem> {
-        let chosen = |district: &&DistrictView| {
-            query.districts.is_empty()
-                || query.districts.iter().any(|code| district.answers_to(code))
-        };
-        let feeds = self.districts.iter().filter(chosen).filter_map(|district| district.feed);
-        let feeds: Vec<FeedId> = feeds.collect();
-        if feeds.is_empty() {
-            return Ok(SearchAnswer::default());
-        }
-        let asked = Query {
-            text: query.text.clone(),
-            feeds: Some(feeds.clone()),
-            public_only: true,
-            limit: query.limit,
-            offset: query.offset,
-        };
-        let (store, site) = (self.store(), self.site);
-        let answer = if self.city { site.city_search(&asked) } else { store.search(&asked) }?;
-        let mut hits = Vec::with_capacity(answer.hits.len());
-        for hit in answer.hits {
-            let entry = if self.city { site.city_entry(hit.id) } else { store.entry(hit.id) }?;
-            let found = entry.and_then(|entry| self.admit(entry));
-            hits.extend(found.filter(|found| found.live().is_some()).map(|f| (f, hit.score)));
-        }
-        let mut applied = answer.applied;
-        applied.retain(|feed, _| feeds.contains(feed));
-        Ok(SearchAnswer { total: answer.total, hits, applied })
     }
 
     /// The newest live records by their districts' clocks: for people to look at, nothing is

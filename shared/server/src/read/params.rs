@@ -12,7 +12,12 @@ use liandong_core::{
     record::text,
 };
 
-use crate::problem::{ParameterFault, Problem, Text};
+use liandong_store::{Cursor, Facet};
+
+use crate::{
+    clock,
+    problem::{ParameterFault, Problem, Text},
+};
 
 /// Longest piece of a bad value that is repeated, characters.
 const SHOWN_CHARS_MAX: usize = 40;
@@ -105,6 +110,90 @@ impl Params {
             );
         }
         query
+    }
+
+    /// A day, as microseconds of its beginning in Shanghai.
+    pub(crate) fn day(&mut self, name: &str) -> Option<i64> {
+        let given = self.one(name)?;
+        let day = given.trim().parse::<jiff::civil::Date>().ok();
+        let begin = day.and_then(clock::begin_of_shanghai_day);
+        if begin.is_none() {
+            let shown = shown(&given);
+            self.fault(
+                name,
+                format!("{name} 应为日期，例如 2026-01-31，收到的是“{shown}”"),
+                format!("{name} must be a day such as 2026-01-31, not {shown:?}"),
+            );
+        }
+        begin.map(|ms| ms.saturating_mul(1_000))
+    }
+
+    /// A moment as microseconds since 1970.
+    pub(crate) fn moment(&mut self, name: &str) -> Option<i64> {
+        let given = self.one(name)?;
+        let parsed = given.trim().parse::<i64>().ok().filter(|moment| *moment >= 0);
+        if parsed.is_none() {
+            let shown = shown(&given);
+            self.fault(
+                name,
+                format!("{name} 应为上一页返回的 next（1970 年以来的微秒数），收到的是“{shown}”"),
+                format!("{name} must be the `next` of the page before (microseconds since 1970), not {shown:?}"),
+            );
+        }
+        parsed
+    }
+
+    /// Up to six digits that codes of districts begin with.
+    pub(crate) fn digits(&mut self, name: &str) -> Option<String> {
+        let given = self.one(name)?.trim().to_owned();
+        if given.len() <= 6 && given.bytes().all(|b| b.is_ascii_digit()) {
+            return Some(given);
+        }
+        let shown = shown(&given);
+        self.fault(
+            name,
+            format!("{name} 应为行政区划代码的前几位数字，收到的是“{shown}”"),
+            format!("{name} must be the first digits of a division code, not {shown:?}"),
+        );
+        None
+    }
+
+    /// Where a page begins.
+    pub(crate) fn cursor(&mut self, name: &str) -> Option<Cursor> {
+        let given = self.one(name)?;
+        let parsed = given.trim().parse().ok();
+        if parsed.is_none() {
+            let shown = shown(&given);
+            self.fault(
+                name,
+                format!("{name} 应为上一页返回的 next，收到的是“{shown}”"),
+                format!("{name} must be the `next` of the page before, not {shown:?}"),
+            );
+        }
+        parsed
+    }
+
+    /// Facets to count: names with commas between, `all`, or none when nothing is said.
+    pub(crate) fn facets(&mut self, name: &str) -> Vec<Facet> {
+        let mut chosen = Vec::new();
+        for given in self.all(name).iter().flat_map(|given| given.split(',')) {
+            match Facet::SHOWN.iter().find(|facet| facet.name() == given.trim()) {
+                Some(facet) => chosen.push(*facet),
+                None if given.trim() == "all" => chosen.extend(Facet::SHOWN),
+                None => {
+                    let known: Vec<&str> = Facet::SHOWN.iter().map(|facet| facet.name()).collect();
+                    let (shown, known) = (shown(given), known.join(", "));
+                    self.fault(
+                        name,
+                        format!("{name} 可取 all 或 {known}，收到的是“{shown}”"),
+                        format!("{name} may be all or any of {known}, not {shown:?}"),
+                    );
+                }
+            }
+        }
+        chosen.sort_unstable();
+        chosen.dedup();
+        chosen
     }
 
     /// A record id.

@@ -1,20 +1,25 @@
 //! How text becomes tokens, for documents and for queries alike.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, OnceLock},
+};
 
 use jieba_rs::{Jieba, TokenizeMode};
+use liandong_core::search::{bare, sounds};
 use tantivy_tokenizer_api::{Token, TokenStream, Tokenizer};
-use unicode_normalization::UnicodeNormalization as _;
 
-/// The dictionary, once a process: each copy would cost some 50 MB.
-pub(super) fn jieba() -> Arc<Jieba> {
-    static JIEBA: OnceLock<Arc<Jieba>> = OnceLock::new();
-    Arc::clone(JIEBA.get_or_init(|| Arc::new(Jieba::new())))
-}
-
-/// Full width to half width, compatibility forms, lower case.
-pub(super) fn normalise(text: &str) -> String {
-    text.nfkc().collect::<String>().to_lowercase()
+/// The dictionary, once a process: each copy costs some 50 MB. With words of the operator's there is one more.
+pub(super) fn jieba(words: &[String]) -> Arc<Jieba> {
+    static PLAIN: OnceLock<Arc<Jieba>> = OnceLock::new();
+    if words.is_empty() {
+        return Arc::clone(PLAIN.get_or_init(|| Arc::new(Jieba::new())));
+    }
+    let mut jieba = Jieba::new();
+    for word in words {
+        jieba.add_word(&bare(word), None, None);
+    }
+    Arc::new(jieba)
 }
 
 /// A token as a part of the text: first byte, byte behind it, position.
@@ -112,14 +117,56 @@ impl Tokenizer for Grams {
 }
 
 /// The words of a query clause.
-pub(super) fn words(text: &str) -> Vec<String> {
-    let mut tokenizer = Words::new(jieba());
+pub(super) fn words(jieba: &Arc<Jieba>, text: &str) -> Vec<String> {
+    let mut tokenizer = Words::new(Arc::clone(jieba));
     let mut stream = tokenizer.token_stream(text);
     let mut words = Vec::new();
     while stream.advance() {
         words.push(stream.token().text.clone());
     }
     words
+}
+
+/// What marks a token of first letters apart from a syllable.
+const INITIALS: char = '~';
+
+/// A run of two or three first letters as a token.
+pub(super) fn initials_token(letters: &str) -> String {
+    format!("{INITIALS}{letters}")
+}
+
+/// Syllables and runs of two and three first letters, each at the place of its first character, in every reading.
+pub(super) fn sound_tokens(text: &str) -> Vec<Token> {
+    let sounded = sounds(text);
+    let mut tokens = Vec::new();
+    let mut push = |position: usize, text: String| {
+        tokens.push(Token { offset_from: 0, offset_to: 0, position, text, position_length: 1 });
+    };
+    for (index, first) in sounded.iter().enumerate() {
+        for reading in &first.readings {
+            push(first.at, (*reading).to_owned());
+        }
+        let mut runs: BTreeSet<String> = letters(&first.readings).map(String::from).collect();
+        for (step, next) in sounded[index + 1..].iter().take(2).enumerate() {
+            if next.at != first.at + step + 1 {
+                break;
+            }
+            let longer = |run: &String| {
+                let run = run.clone();
+                letters(&next.readings).map(move |letter| format!("{run}{letter}"))
+            };
+            runs = runs.iter().flat_map(longer).collect();
+            for run in &runs {
+                push(first.at, initials_token(run));
+            }
+        }
+    }
+    tokens
+}
+
+fn letters<'a>(readings: &'a [&'static str]) -> impl Iterator<Item = char> + 'a {
+    let firsts: BTreeSet<char> = readings.iter().filter_map(|r| r.chars().next()).collect();
+    firsts.into_iter()
 }
 
 /// The grams that together mean that the clause is a substring: pairs, or the character itself where it stands alone.
@@ -158,7 +205,7 @@ mod tests {
 
     #[test]
     fn words_hold_the_words_inside_long_words() {
-        let words = all(Words::new(jieba()), "上海图书馆公交线路 b1");
+        let words = all(Words::new(jieba(&[])), "上海图书馆公交线路 b1");
         for wanted in ["图书", "图书馆", "公交", "线路", "b1"] {
             assert!(words.iter().any(|word| word == wanted), "{wanted} in {words:?}");
         }
@@ -180,7 +227,23 @@ mod tests {
     }
 
     #[test]
-    fn full_width_and_case_are_folded() {
-        assert_eq!(normalise("ＡＰＩ接口２０１６"), "api接口2016");
+    fn a_word_of_the_operators_is_one_word() {
+        let jieba = jieba(&["随申办".to_owned()]);
+        assert!(words(&jieba, "随申办服务").contains(&"随申办".to_owned()));
+    }
+
+    #[test]
+    fn characters_sound_in_every_reading_and_by_runs_of_first_letters() {
+        let tokens = sound_tokens("银行A网点");
+        let at = |position: usize| -> Vec<&str> {
+            let here = tokens.iter().filter(|token| token.position == position);
+            here.map(|token| token.text.as_str()).collect()
+        };
+        for token in ["yin", "~yh", "~yx"] {
+            assert!(at(0).contains(&token), "{token} in {:?}", at(0));
+        }
+        assert!(at(1).contains(&"hang") && at(1).contains(&"xing"), "{:?}", at(1));
+        assert!(!tokens.iter().any(|token| token.text == "~hw"), "no run over a letter");
+        assert!(at(3).contains(&"~wd"), "{:?}", at(3));
     }
 }

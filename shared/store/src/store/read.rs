@@ -1,6 +1,9 @@
 //! Reading: entries, lists, searches. Nothing here writes.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use liandong_core::{
@@ -10,16 +13,21 @@ use liandong_core::{
     limit,
     op::Op,
     record::Record,
+    search,
 };
 
 use super::{Shared, Store};
 use crate::{
     error::StoreError,
-    index::Answer,
+    index::{self, Index},
     journal::Damage,
     projector::Journals as _,
-    query::{Entry, Filter, Query},
+    query::{Answer, Entry, Filter, Look, Query, Sort},
+    shown::ShownChange,
 };
+
+/// Records that are looked through for a hint.
+const NEAR_RECORDS: usize = 40;
 
 impl Store {
     /// Durable head of a feed.
@@ -140,6 +148,7 @@ impl Store {
             seq: state.seq,
             op_hash: state.op_hash,
             changed_at_ms: state.changed_at_ms,
+            stamps: self.shared.shown.stamps(id)?.unwrap_or_default(),
             actor: op.actor,
             payload: if state.redacted { Bytes::new() } else { op.signed.payload },
             record,
@@ -223,20 +232,68 @@ impl Store {
     /// # Errors
     /// `Index`.
     pub fn search(&self, query: &Query) -> Result<Answer, StoreError> {
-        self.shared.index.search(query)
+        index::search(&[&self.shared.index.load()], query, self.city().policy.words())
     }
 
-    /// The best hits up to the end of the page that is asked for, to be merged with those of a replica.
+    /// What was perhaps meant by a text that nothing matches: the nearest part of a title, keyword or provider.
+    ///
+    /// # Errors
+    /// `Index`, `View`, `Io`, `Damaged`.
+    pub fn hint(&self, query: &Query) -> Result<Option<String>, StoreError> {
+        let near = self.look(None, &near(query), Look::Near)?;
+        let index = self.shared.index.load();
+        nearest(&query.text, near, |part| index.is_word(part), |id| self.entry(id))
+    }
+
+    /// Whether the dictionary knows a word.
+    pub(crate) fn is_word(&self, part: &str) -> bool {
+        self.shared.index.load().is_word(part)
+    }
+
+    /// What begins as a text does that is still being typed.
     ///
     /// # Errors
     /// `Index`.
-    pub fn best(&self, query: &Query) -> Result<Answer, StoreError> {
-        self.shared.index.best(query)
+    pub fn typed(&self, query: &Query) -> Result<Answer, StoreError> {
+        self.look(None, query, Look::Typed)
+    }
+
+    pub(crate) fn search_beside(
+        &self,
+        other: &Index,
+        query: &Query,
+    ) -> Result<Answer, StoreError> {
+        index::search(&[&self.shared.index.load(), other], query, self.city().policy.words())
+    }
+
+    pub(crate) fn look(
+        &self,
+        other: Option<&Index>,
+        query: &Query,
+        kind: Look,
+    ) -> Result<Answer, StoreError> {
+        let own = self.shared.index.load();
+        let all: Vec<&Index> = std::iter::once(&**own).chain(other).collect();
+        index::look(&all, query, self.city().policy.words(), kind)
+    }
+
+    /// The last visible change of each record that changed after a moment (microseconds since 1970), in order, with
+    /// the moment since which changes are known: whoever asks for earlier ones has to begin again.
+    ///
+    /// # Errors
+    /// `View`.
+    pub fn changes(
+        &self,
+        after_us: i64,
+        limit: usize,
+    ) -> Result<(Vec<ShownChange>, i64), StoreError> {
+        let limit = limit.clamp(1, limit::CHANGES_PAGE_MAX);
+        Ok((self.shared.shown.changes(after_us, limit)?, self.shared.shown.began_us()))
     }
 
     /// Documents in the index.
     pub fn documents(&self) -> u64 {
-        self.shared.index.documents()
+        self.shared.index.load().documents()
     }
 
     /// Root over the records of all feeds.
@@ -249,6 +306,41 @@ impl Store {
         let dir = &self.shared.options.dir;
         ["journal", "view", "index"].map(|part| crate::view::directory_bytes(&dir.join(part)))
     }
+}
+
+/// The question for records near to a text.
+pub(crate) fn near(query: &Query) -> Query {
+    Query {
+        limit: NEAR_RECORDS,
+        offset: 0,
+        after: None,
+        facets: Vec::new(),
+        sort: Sort::default(),
+        ..query.clone()
+    }
+}
+
+/// The part of a title, keyword or provider of some records that is nearest to a text; of equally near ones a word, then
+/// the most frequent.
+pub(crate) fn nearest(
+    text: &str,
+    near: Answer,
+    is_word: impl Fn(&str) -> bool,
+    entry: impl Fn(RecordId) -> Result<Option<Entry>, StoreError>,
+) -> Result<Option<String>, StoreError> {
+    let mut parts: BTreeMap<String, (search::Distance, usize)> = BTreeMap::new();
+    for hit in near.hits {
+        let Some(record) = entry(hit.id)?.and_then(|entry| entry.record) else { continue };
+        for name in record.keywords.iter().chain([&record.title, &record.provider.name]) {
+            if let Some((distance, part)) = search::nearest(name, text) {
+                parts.entry(part).or_insert((distance, 0)).1 += 1;
+            }
+        }
+    }
+    let best = parts
+        .into_iter()
+        .min_by_key(|(part, (near, count))| (*near, !is_word(part), std::cmp::Reverse(*count)));
+    Ok(best.map(|(part, _)| part))
 }
 
 impl Shared {

@@ -139,7 +139,7 @@ fn try_replace(shared: &Shared, replacement: &Replacement) -> Result<Head, Store
         let old = std::mem::replace(&mut *shared.projection.lock(), fresh);
         drop(journals);
         shared.publish(*feed, |progress| progress.head = head);
-        shared.index.clear()?;
+        shared.index.load().clear()?;
         for feed in shared.feeds() {
             shared.publish(feed, |progress| progress.indexed = Head::EMPTY);
         }

@@ -1,23 +1,19 @@
 //! Writer, projector and indexer.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering, mpsc::Receiver},
     thread::JoinHandle,
-    time::Duration,
 };
 
 use liandong_core::{
-    city::{City, Transfer},
-    directory::{District, Standing},
-    fold::{RecordState, Status},
-    id::{FeedId, Hash, Head, RecordId},
+    city::City,
+    id::{FeedId, Head},
     limit,
-    op::{Op, OpType},
-    record::{Record, Visibility},
+    op::OpType,
 };
 
-use super::{FeedProgress, Job, Shared, fold_city, replace};
+use super::{Job, Shared, fold_city, replace};
 use crate::{
     error::StoreError,
     projector::{Journals as _, Projection},
@@ -25,10 +21,6 @@ use crate::{
 
 /// Ops that wait for the same sync, beyond which the writer syncs first.
 const GROUP_OPS_MAX: usize = 2_048;
-/// How long the indexer gathers when more than a few ops wait, milliseconds.
-const GATHER_MS: u64 = 250;
-/// Up to so many waiting ops are indexed at once.
-const GATHER_ABOVE_OPS: u64 = 64;
 /// Folded ops between two looks at the size of the view.
 const BLOAT_CHECK_OPS: u64 = 20_000;
 
@@ -44,7 +36,7 @@ pub(super) fn start(
     Ok(vec![
         spawn("journal-writer", Box::new(move || write(&writer, &queue)))?,
         spawn("projector", Box::new(move || project(&projector)))?,
-        spawn("indexer", Box::new(move || index(&indexer)))?,
+        spawn("indexer", Box::new(move || super::indexer::run(&indexer)))?,
     ])
 }
 
@@ -290,196 +282,4 @@ fn publish_applied(shared: &Shared, feed: FeedId) {
         progress.rules = mark.rules;
         progress.records = mark.live;
     });
-}
-
-fn index(shared: &Shared) {
-    let mut failed = false;
-    loop {
-        if shared.stop.load(Ordering::Acquire) {
-            return;
-        }
-        if waiting(shared) > GATHER_ABOVE_OPS {
-            // A commit costs about the same for one op as for thousands.
-            gather(shared);
-        }
-        match index_once(shared) {
-            Ok(true) => failed = false,
-            Ok(false) => shared.to_index.wait(),
-            // Built again once; what fails at once after that waits for the next op instead of spinning.
-            Err(error) if failed => {
-                tracing::error!(%error, "the search index cannot go on");
-                shared.to_index.wait();
-            }
-            Err(error) => {
-                failed = true;
-                tracing::error!(%error, "the search index cannot go on and is built again");
-                if let Err(error) = shared.clear_index() {
-                    tracing::error!(%error, "the search index cannot be emptied");
-                    shared.to_index.wait();
-                }
-            }
-        }
-    }
-}
-
-fn waiting(shared: &Shared) -> u64 {
-    shared.progress.read().values().map(|p| p.applied.seq.saturating_sub(p.indexed.seq)).sum()
-}
-
-/// Whether a feed that keeps up has something to be indexed: it does not wait for one that catches up.
-fn live_waits(shared: &Shared) -> bool {
-    let lag = |p: &FeedProgress| p.applied.seq.saturating_sub(p.indexed.seq);
-    shared.progress.read().values().any(|p| (1..=GATHER_ABOVE_OPS).contains(&lag(p)))
-}
-
-fn gather(shared: &Shared) {
-    let mut set = shared.to_index.set.lock();
-    let full = limit::INDEX_OPS_MAX as u64;
-    let until = Duration::from_millis(GATHER_MS);
-    shared.to_index.changed.wait_while_for(
-        &mut set,
-        |_| waiting(shared) < full && !live_waits(shared) && !shared.stop.load(Ordering::Acquire),
-        until,
-    );
-}
-
-/// Indexes what the view has beyond the index, up to the limit, and commits. Returns whether there was anything.
-fn index_once(shared: &Shared) -> Result<bool, StoreError> {
-    let _turn = shared.index_turn.lock();
-    let mut feeds = BTreeMap::new();
-    let live = live_waits(shared);
-    let mut room = if live { limit::INDEX_OPS_LIVE } else { limit::INDEX_OPS_MAX };
-    let mut progress: Vec<_> =
-        shared.progress.read().iter().map(|(feed, at)| (*feed, *at)).collect();
-    let rules: BTreeMap<FeedId, Hash> = progress
-        .iter()
-        .filter(|(_, at)| at.rules != Hash::ZERO)
-        .map(|(feed, at)| (*feed, at.rules))
-        .collect();
-    // Whoever is least behind comes first.
-    progress.sort_by_key(|(_, at)| at.applied.seq.saturating_sub(at.indexed.seq));
-    for (feed, progress) in progress {
-        let mut at = shared.index.applied(feed);
-        while at.seq < progress.applied.seq && room > 0 {
-            let to = usize::try_from(progress.applied.seq - at.seq).unwrap_or(usize::MAX);
-            let ops = shared.with(feed, |journal| {
-                journal.read(at.seq, to.min(room).min(limit::FOLD_OPS_MAX), limit::BATCH_BYTES_MAX)
-            });
-            let ops = ops.transpose()?.unwrap_or_default();
-            let Some(last) = ops.last().map(Op::head) else { break };
-            for op in &ops {
-                index_op(shared, op)?;
-            }
-            room -= ops.len();
-            at = last;
-            feeds.insert(feed, at);
-        }
-    }
-    let touched = std::mem::take(&mut *shared.touched.lock());
-    for id in &touched {
-        index_record(shared, *id)?;
-    }
-    if feeds.is_empty() && touched.is_empty() && shared.index.rules() == rules {
-        return Ok(false);
-    }
-    shared.index.commit_under(&feeds, rules)?;
-    for (feed, head) in feeds {
-        shared.publish(feed, |progress| progress.indexed = head);
-    }
-    Ok(true)
-}
-
-/// Brings the index to what the view says of the op's record; a record that was changed again later is left to that op.
-fn index_op(shared: &Shared, op: &Op) -> Result<(), StoreError> {
-    match op.kind {
-        OpType::RecordPut | OpType::RecordTombstone | OpType::RecordRevive => {
-            let Ok(id) = RecordId::try_from(op.subject.as_ref()) else { return Ok(()) };
-            let state = shared.state(id)?;
-            if state.is_some_and(|state| state.op_hash == op.hash) {
-                index_state(shared, id, state, Some(op))?;
-            }
-            Ok(())
-        }
-        OpType::Hold | OpType::OverlayPut | OpType::OverlayDrop => {
-            let Ok(id) = RecordId::try_from(op.subject.as_ref()) else { return Ok(()) };
-            index_record(shared, id)
-        }
-        // A district may be hidden or shown again; what another code or name changes is in no index.
-        OpType::DirDistrict => {
-            let Ok(district) = serde_json::from_slice::<District>(&op.signed.payload) else {
-                return Ok(());
-            };
-            let city = Arc::clone(&shared.city.borrow());
-            let feed = city.directory.feed_of(&district.code);
-            if let Some(feed) = feed.filter(|_| district.predecessor.is_none()) {
-                for id in shared.records_owned(&city, feed)? {
-                    index_record(shared, id)?;
-                }
-            }
-            Ok(())
-        }
-        OpType::Policy => {
-            let city = Arc::clone(&shared.city.borrow());
-            for feed in city.directory.feeds.keys() {
-                let district = city.directory.district_of(*feed);
-                if district.is_some_and(|district| district.standing == Standing::Suspended) {
-                    for id in shared.records_owned(&city, *feed)? {
-                        index_record(shared, id)?;
-                    }
-                }
-            }
-            Ok(())
-        }
-        OpType::TransferCommit => {
-            let Ok(transfer) = serde_json::from_slice::<Transfer>(&op.signed.payload) else {
-                return Ok(());
-            };
-            for id in shared.records_of_transfer(&transfer)? {
-                index_record(shared, id)?;
-            }
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Brings the index to what the view says of a record.
-fn index_record(shared: &Shared, id: RecordId) -> Result<(), StoreError> {
-    let state = shared.state(id)?;
-    index_state(shared, id, state, None)
-}
-
-fn index_state(
-    shared: &Shared,
-    id: RecordId,
-    state: Option<RecordState>,
-    op: Option<&Op>,
-) -> Result<(), StoreError> {
-    let Some(state) = state.filter(|state| state.status == Status::Live) else {
-        shared.index.remove(id);
-        return Ok(());
-    };
-    let read;
-    let op = if let Some(op) = op {
-        op
-    } else {
-        read = shared.op_of(id, &state)?;
-        &read
-    };
-    if op.signed.withheld {
-        // Its content was erased a moment ago; the fold that says so follows.
-        shared.index.remove(id);
-        return Ok(());
-    }
-    let city = Arc::clone(&shared.city.borrow());
-    let mut record = Record::from_bytes(&op.signed.payload).map_err(StoreError::index)?;
-    let overlaid = city.curation.overlays.get(&id).filter(|_| shared.options.city_view);
-    if let Some(overlaid) = overlaid {
-        let curated = overlaid.over(&record, state.op_hash);
-        (record.title, record.keywords) = (curated.title, curated.keywords);
-    }
-    // Only those who may see everything find what is hidden.
-    let visibility =
-        if shared.hides(&city, id) { Visibility::Restricted } else { state.visibility };
-    shared.index.put(id, city.owner(id), visibility, &record)
 }

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
-use super::{Engine, Pair, StoreError, TABLES, Table, Writes};
+use super::{Engine, Pair, Removals, StoreError, TABLES, Table, Writes};
 
 type Bytes = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -67,14 +67,25 @@ impl Engine for Redb {
         Ok(pairs)
     }
 
-    fn commit(&self, writes: &Writes) -> Result<(), StoreError> {
+    fn last(&self, table: Table) -> Result<Option<Pair>, StoreError> {
+        let read = self.db.begin_read().map_err(StoreError::view)?;
+        let table = read.open_table(definition(table)).map_err(StoreError::view)?;
+        let last = table.last().map_err(StoreError::view)?;
+        Ok(last.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
+    }
+
+    fn exchange(&self, writes: &Writes, removed: &Removals) -> Result<(), StoreError> {
         let write = self.db.begin_write().map_err(StoreError::view)?;
         for kind in TABLES {
             let mut entries = writes.iter().filter(|(table, _, _)| *table == kind).peekable();
-            if entries.peek().is_none() {
+            let mut out = removed.iter().filter(|(table, _)| *table == kind).peekable();
+            if entries.peek().is_none() && out.peek().is_none() {
                 continue;
             }
             let mut table = write.open_table(definition(kind)).map_err(StoreError::view)?;
+            for key in out.flat_map(|(_, keys)| keys) {
+                table.remove(key.as_slice()).map_err(StoreError::view)?;
+            }
             for (_, key, value) in entries {
                 table.insert(key.as_slice(), value.as_slice()).map_err(StoreError::view)?;
             }

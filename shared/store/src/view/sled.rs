@@ -10,7 +10,7 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use sled::transaction::{ConflictableTransactionError, TransactionError, Transactional as _};
 
-use super::{Engine, Pair, StoreError, TABLES, Table, Writes, directory_bytes};
+use super::{Engine, Pair, Removals, StoreError, TABLES, Table, Writes, directory_bytes};
 
 #[derive(Debug)]
 pub(super) struct Sled {
@@ -82,10 +82,20 @@ impl Engine for Sled {
             .collect()
     }
 
-    fn commit(&self, writes: &Writes) -> Result<(), StoreError> {
+    fn last(&self, table: Table) -> Result<Option<Pair>, StoreError> {
+        let last = self.tree(table).last().map_err(StoreError::view)?;
+        Ok(last.map(|(key, value)| (key.to_vec(), value.to_vec())))
+    }
+
+    fn exchange(&self, writes: &Writes, removed: &Removals) -> Result<(), StoreError> {
         self.trees
             .as_slice()
             .transaction(|trees| {
+                for (table, keys) in removed {
+                    for key in keys {
+                        trees[*table as usize].remove(key.as_slice())?;
+                    }
+                }
                 for (table, key, value) in writes {
                     trees[*table as usize].insert(key.as_slice(), value.as_slice())?;
                 }

@@ -13,8 +13,9 @@ use crate::{
     problem::Problem,
     read::{
         asset,
-        catalogue::{Found, SEARCH_DEFAULT, SearchAnswer, SearchQuery, Snapshot, read_scope},
+        catalogue::{Found, SEARCH_DEFAULT, Snapshot},
         params::{Params, encode},
+        search::{SearchAnswer, SearchHit, SearchQuery, read_scope},
         tally::Count,
     },
     site::{DistrictView, Role, State},
@@ -290,17 +291,14 @@ impl SearchPage {
     ) -> Result<Self, Problem> {
         let page = params.number("page", 1..=PAGES_MAX, 1);
         let snapshot = &snapshot.scoped(read_scope(&mut params));
-        let query = SearchQuery {
-            text: params.query("q"),
-            districts: params.districts("district", &snapshot.codes()),
-            limit: SEARCH_DEFAULT,
-            offset: (page - 1) * SEARCH_DEFAULT,
-        };
-        params.finish()?;
+        let query = SearchQuery::read(params, ["q", "district"], snapshot)?;
+        let offset = (page - 1) * SEARCH_DEFAULT;
+        let query = SearchQuery { limit: SEARCH_DEFAULT, offset, after: None, ..query };
         let answer = snapshot.search(&query)?;
         let progress = snapshot.store().progress();
         let held = |(feed, _): (&_, &_)| progress.get(feed).map_or(0, |at| at.head.seq);
-        let hit = |(found, _): &(Found, f32)| {
+        let hit = |hit: &SearchHit| {
+            let found = &hit.found;
             Some(HitView::new(found, found.live()?, &query.text, now_ms, &locale))
         };
         let choice = |district: &DistrictView| Choice {
