@@ -38,7 +38,7 @@ const SECRET: [&str; 2] = ["keys", "ca"];
 /// What goes with it.
 const SETTINGS: [&str; 2] = ["config.toml", "anchor.json"];
 /// What is derived or belongs to the running process.
-const SKIPPED: [&str; 9] = [
+const SKIPPED: [&str; 10] = [
     "root.pem",
     "lock",
     "admin.sock",
@@ -48,6 +48,7 @@ const SKIPPED: [&str; 9] = [
     "data/view",
     "data/index",
     "data/replica",
+    "data/shown",
 ];
 
 /// A process that can be backed up.

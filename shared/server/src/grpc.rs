@@ -25,8 +25,8 @@ use crate::{
     problem::Problem,
     read::{
         catalogue::{Catalogue, Found, ListQuery, PAGE_BYTES_MAX},
-        search::SearchQuery,
         params::Params,
+        search::SearchQuery,
     },
     site::Site,
 };

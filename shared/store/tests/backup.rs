@@ -86,7 +86,7 @@ impl Process {
             data: "data",
             secret: &["keys"],
             settings: &["config.toml"],
-            skipped: &["lock", "data/journal", "data/view", "data/index"],
+            skipped: &["lock", "data/journal", "data/view", "data/index", "data/shown"],
         }
     }
 

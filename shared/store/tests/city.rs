@@ -245,7 +245,8 @@ fn open_replica(dir: &Path) -> Replica {
         engine: EngineKind::Redb,
         cache_bytes: 1 << 20,
         city: tokio::sync::watch::channel(std::sync::Arc::default()).1,
-    }).unwrap()
+    })
+    .unwrap()
 }
 
 impl Node {

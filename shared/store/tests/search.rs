@@ -47,11 +47,19 @@ fn record(rng: &mut Rng, n: usize) -> Record {
     Record {
         title: format!("{}第{n}号", PLACES[pick(PLACES.len())]),
         summary: format!("{}的数据", PLACES[pick(PLACES.len())]),
-        provider: Provider { name: PROVIDERS[pick(PROVIDERS.len())].to_owned(), ..Provider::default() },
+        provider: Provider {
+            name: PROVIDERS[pick(PROVIDERS.len())].to_owned(),
+            ..Provider::default()
+        },
         theme: THEMES[pick(THEMES.len())].map(str::to_owned),
         formats: FORMATS[pick(FORMATS.len())].iter().map(|f| (*f).to_owned()).collect(),
         update_cycle: CYCLES[pick(CYCLES.len())],
-        data_updated: [None, Some(date(2023, 11, 10)), Some(date(2022, 6, 1)), Some(date(2019, 1, 1))][pick(4)],
+        data_updated: [
+            None,
+            Some(date(2023, 11, 10)),
+            Some(date(2022, 6, 1)),
+            Some(date(2019, 1, 1)),
+        ][pick(4)],
         open: Open { kind: [OpenKind::Open, OpenKind::OnRequest][pick(2)], ..Open::default() },
         ..Record::default()
     }
@@ -62,7 +70,7 @@ struct Library {
     store: Store,
     records: BTreeMap<RecordId, Record>,
     pen: Pen,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn put(id: RecordId, record: &Record) -> Change {
@@ -83,7 +91,7 @@ impl Library {
         let mut rng = Rng(seed);
         let records: BTreeMap<RecordId, Record> =
             (0..count).map(|n| (id(n), record(&mut rng, n))).collect();
-        let mut library = Self { store, records: BTreeMap::new(), pen: Pen::new(7), _dir: dir };
+        let mut library = Self { store, records: BTreeMap::new(), pen: Pen::new(7), dir };
         // In several commits, so that the index has several segments.
         let all: Vec<(RecordId, Record)> = records.into_iter().collect();
         for part in all.chunks(count.div_ceil(4)) {
@@ -195,7 +203,14 @@ fn counts_of_facets_equal_a_count_by_brute_force_for_any_choice() {
 #[test]
 fn pages_by_cursor_hold_every_record_once_in_every_order_whatever_comes_between() {
     let mut library = Library::of(300, 5);
-    let orders = [SortBy::Relevance, SortBy::Name, SortBy::Id, SortBy::Modified, SortBy::DataDay, SortBy::Created];
+    let orders = [
+        SortBy::Relevance,
+        SortBy::Name,
+        SortBy::Id,
+        SortBy::Modified,
+        SortBy::DataDay,
+        SortBy::Created,
+    ];
     let mut fresh = 10_000;
     for by in orders {
         for descending in [false, true] {
@@ -220,7 +235,11 @@ fn pages_by_cursor_hold_every_record_once_in_every_order_whatever_comes_between(
             }
             let once: BTreeSet<RecordId> = found.iter().copied().collect();
             assert_eq!(once.len(), found.len(), "{sort:?} repeats");
-            assert!(once.is_superset(&known), "{sort:?} loses {:?}", known.difference(&once).next());
+            assert!(
+                once.is_superset(&known),
+                "{sort:?} loses {:?}",
+                known.difference(&once).next()
+            );
         }
     }
 }
@@ -235,7 +254,11 @@ fn offset_and_cursor_tell_the_same_order() {
         for offset in [0, 1, 9, 40] {
             let page = library.search(&Query { sort, offset, limit: 5, ..query("公交") });
             let ids: Vec<RecordId> = page.hits.iter().map(|hit| hit.id).collect();
-            assert_eq!(ids, whole[offset.min(whole.len())..(offset + 5).min(whole.len())], "{by:?}");
+            assert_eq!(
+                ids,
+                whole[offset.min(whole.len())..(offset + 5).min(whole.len())],
+                "{by:?}"
+            );
         }
     }
 }
@@ -248,8 +271,21 @@ fn a_record_is_found_by_what_people_type() {
     target.keywords = vec!["轨道".to_owned()];
     library.put([(id(99), target)]);
     let typed = [
-        "公共交通", "共交", "通", "ggjt", "gonggongjiaotong", "站点分布", "站點", "gis版", "ＧＩＳ",
-        "公\u{200B}共交通", "轨道", "guidao", "公共交通 分布", "分布，公共交通", "巴士 站点",
+        "公共交通",
+        "共交",
+        "通",
+        "ggjt",
+        "gonggongjiaotong",
+        "站点分布",
+        "站點",
+        "gis版",
+        "ＧＩＳ",
+        "公\u{200B}共交通",
+        "轨道",
+        "guidao",
+        "公共交通 分布",
+        "分布，公共交通",
+        "巴士 站点",
     ];
     // A synonym that comes with the program, or none: then it is no fault of the search.
     let groups = &search::Vocabulary::builtin().synonyms;
@@ -276,9 +312,29 @@ fn hostile_text_costs_little_and_never_fails() {
     let deep = format!("{}停车{}", "(".repeat(5_000), ")".repeat(5_000));
     let megabyte = "数".repeat(350_000);
     let hostile = [
-        long.as_str(), deep.as_str(), megabyte.as_str(), "{!lucene}*:*", "\"", "\\", "*", "***", "NOT", "AND OR",
-        "+ - !", "a:b:c", "[1 TO 0]", "\u{202E}停车", "🚌🚏", "'; DROP TABLE records; --", "<script>alert(1)</script>",
-        "\0\u{1}\u{1F}", "tags:*****", "title:[* TO *", "((((", "-", "停车^99999999999999999999",
+        long.as_str(),
+        deep.as_str(),
+        megabyte.as_str(),
+        "{!lucene}*:*",
+        "\"",
+        "\\",
+        "*",
+        "***",
+        "NOT",
+        "AND OR",
+        "+ - !",
+        "a:b:c",
+        "[1 TO 0]",
+        "\u{202E}停车",
+        "🚌🚏",
+        "'; DROP TABLE records; --",
+        "<script>alert(1)</script>",
+        "\0\u{1}\u{1F}",
+        "tags:*****",
+        "title:[* TO *",
+        "((((",
+        "-",
+        "停车^99999999999999999999",
     ];
     for text in hostile {
         let answer = library.store.search(&query(text));
@@ -299,7 +355,10 @@ fn a_new_index_answers_as_the_one_before_it() {
         (answer.total, ids, answer.facets)
     };
     let before: Vec<_> = questions.iter().map(ask).collect();
-    let index = || std::fs::read_dir(library._dir.path().join("index")).unwrap().map(|e| e.unwrap().file_name()).collect::<BTreeSet<_>>();
+    let index = || -> BTreeSet<_> {
+        let generations = std::fs::read_dir(library.dir.path().join("index")).unwrap();
+        generations.map(|entry| entry.unwrap().file_name()).collect()
+    };
     let old = index();
     library.store.rebuild_index();
     let mut changes = library.store.watch();

@@ -582,7 +582,7 @@ fn verification_names_every_kind_of_damage() {
     fs::remove_dir_all(dir.path().join("view")).unwrap();
 
     {
-        let index = tantivy::Index::open_in_dir(dir.path().join("index")).unwrap();
+        let index = tantivy::Index::open_in_dir(dir.path().join("index/00000001")).unwrap();
         let payload = index.load_metas().unwrap().payload.unwrap();
         let mut writer: tantivy::IndexWriter = index.writer(20_000_000).unwrap();
         writer.delete_all_documents().unwrap();

@@ -114,7 +114,8 @@ impl Library {
                     payload: record.to_bytes(),
                     visibility: Visibility::Public,
                 };
-                let stamp = Stamp { now_ms: NOW_MS, uid: id.to_bytes()[16..].try_into().unwrap(), actor: String::new() };
+                let uid = id.to_bytes()[16..].try_into().unwrap();
+                let stamp = Stamp { now_ms: NOW_MS, uid, actor: String::new() };
                 let op = author.author(head, change, stamp).unwrap();
                 head = op.head();
                 ops.push(op);
@@ -169,7 +170,9 @@ fn gain(library: &Library, asked: &Asked, hits: &[RecordId]) -> Gain {
             let named = |source: &str, at: u64| file == source && *row == at;
             named(&wanted.source, wanted.row)
                 || wanted.also.iter().any(|also| named(&also.source, also.row))
-                || (bare(&record.title) == bare(&wanted.title) && *file == wanted.source && *row == wanted.row)
+                || (bare(&record.title) == bare(&wanted.title)
+                    && *file == wanted.source
+                    && *row == wanted.row)
         };
         hits.iter().position(is)
     };
@@ -246,11 +249,18 @@ fn people_find_what_they_look_for() {
     };
     for (kind, gains) in &kinds {
         let [ndcg, recall, mrr] = figures(&gains.iter().collect::<Vec<_>>());
-        println!("{kind:<18} {:>3}  nDCG@10 {ndcg:.3}  recall@10 {recall:.3}  MRR {mrr:.3}", gains.len());
+        println!(
+            "{kind:<18} {:>3}  nDCG@10 {ndcg:.3}  recall@10 {recall:.3}  MRR {mrr:.3}",
+            gains.len()
+        );
     }
     let every: Vec<&Gain> = kinds.values().flatten().collect();
     let [ndcg, recall, mrr] = figures(&every);
-    println!("{:<18} {:>3}  nDCG@10 {ndcg:.3}  recall@10 {recall:.3}  MRR {mrr:.3}", "all", every.len());
+    println!(
+        "{:<18} {:>3}  nDCG@10 {ndcg:.3}  recall@10 {recall:.3}  MRR {mrr:.3}",
+        "all",
+        every.len()
+    );
     assert!(ndcg >= NDCG_MIN && recall >= RECALL_MIN && mrr >= MRR_MIN, "{ndcg} {recall} {mrr}");
     every_piece_of_a_title_leads_to_it(&library);
 }
@@ -262,7 +272,9 @@ fn every_piece_of_a_title_leads_to_it(library: &Library) {
     for (id, (_, _, record)) in &library.records {
         let title: Vec<char> = fold(&record.title).chars().collect();
         for size in [1, 2] {
-            for piece in title.windows(size).filter(|piece| piece.iter().all(|c| c.is_alphanumeric())) {
+            for piece in
+                title.windows(size).filter(|piece| piece.iter().all(|c| c.is_alphanumeric()))
+            {
                 pieces.entry(piece.iter().collect()).or_default().insert(*id);
             }
         }
@@ -288,5 +300,8 @@ fn every_piece_of_a_title_leads_to_it(library: &Library) {
         let missing: Vec<_> = holders.difference(&found).collect();
         assert!(missing.is_empty(), "{piece} does not find {missing:?}");
     }
-    println!("{looked} pieces of {} titles lead to every title they stand in", library.records.len());
+    println!(
+        "{looked} pieces of {} titles lead to every title they stand in",
+        library.records.len()
+    );
 }

@@ -11,16 +11,8 @@ use crate::{
 };
 
 /// Endings of the names of departments below a district.
-const TOWN_ENDINGS: [&str; 8] = [
-    "街道",
-    "街道办事处",
-    "街道办",
-    "镇",
-    "镇人民政府",
-    "镇政府",
-    "乡人民政府",
-    "乡",
-];
+const TOWN_ENDINGS: [&str; 8] =
+    ["街道", "街道办事处", "街道办", "镇", "镇人民政府", "镇政府", "乡人民政府", "乡"];
 
 /// Words that name one of the three base databases, with its name.
 ///
@@ -165,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_base_database_is_named_by_the_entry_or_its_class() {
-        let mut record = Record { class: Some("法人基础信息".to_owned()), ..Record::default() };
+        let mut record =
+            Record { class: Some("法人基础信息".to_owned()), ..Record::default() };
         assert_eq!(base_database(&record), Some("legal_person"));
         record.extensions.insert("base_db".to_owned(), "population".to_owned());
         assert_eq!(base_database(&record), Some("population"));

@@ -94,7 +94,8 @@ pub fn syllables(letters: &str) -> Vec<Vec<&str>> {
     let mut fewest: Vec<Option<usize>> = vec![None; size + 1];
     fewest[size] = Some(0);
     for from in (0..size).rev() {
-        let steps = (from + 1..=size.min(from + 6)).filter(|to| known().contains(&letters[from..*to]));
+        let steps =
+            (from + 1..=size.min(from + 6)).filter(|to| known().contains(&letters[from..*to]));
         fewest[from] = steps.filter_map(|to| fewest[to]).min().map(|steps| steps + 1);
     }
     let (mut found, mut open) = (Vec::new(), vec![(0, Vec::new())]);

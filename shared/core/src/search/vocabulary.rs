@@ -67,7 +67,9 @@ impl Vocabulary {
         for word in all().chain(&self.words) {
             let chars = bare(word).chars().count();
             if chars == 0 || word.chars().count() > limit::WORD_CHARS_MAX {
-                faults.push(VocabularyFault::Word(word.chars().take(limit::WORD_CHARS_MAX).collect()));
+                faults.push(VocabularyFault::Word(
+                    word.chars().take(limit::WORD_CHARS_MAX).collect(),
+                ));
             }
         }
         let lonely = self.synonyms.iter().enumerate().filter(|(_, group)| group.len() < 2);

@@ -3,11 +3,7 @@
 //! Pages, `/api/v1` and gRPC all ask here, so that they cannot disagree. Everything is blocking and
 //! runs on threads for that, see [`Catalogue::ask`].
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use liandong_core::{
     error::Code,

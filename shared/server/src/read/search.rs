@@ -240,11 +240,8 @@ impl Snapshot<'_> {
         if feeds.is_empty() {
             return Ok(SearchAnswer::default());
         }
-        let answer = if self.city {
-            self.site.city_search(&asked)?
-        } else {
-            self.store().search(&asked)?
-        };
+        let answer =
+            if self.city { self.site.city_search(&asked)? } else { self.store().search(&asked)? };
         let terms = terms(&answer.understood);
         let mut hits: Vec<SearchHit> = Vec::with_capacity(answer.hits.len());
         for hit in answer.hits {
@@ -285,8 +282,7 @@ impl Snapshot<'_> {
 
     /// A live record that anyone may see, in the scope of the question.
     fn shown(&self, id: RecordId) -> Result<Option<Found>, Problem> {
-        let entry =
-            if self.city { self.site.city_entry(id)? } else { self.store().entry(id)? };
+        let entry = if self.city { self.site.city_entry(id)? } else { self.store().entry(id)? };
         let found = entry.and_then(|entry| self.admit(entry));
         Ok(found.filter(|found| found.live().is_some()))
     }
@@ -326,11 +322,8 @@ impl Snapshot<'_> {
         if feeds.is_empty() {
             return Ok(Vec::new());
         }
-        let answer = if self.city {
-            self.site.city_typed(&asked)?
-        } else {
-            self.store().typed(&asked)?
-        };
+        let answer =
+            if self.city { self.site.city_typed(&asked)? } else { self.store().typed(&asked)? };
         let mut suggestions: Vec<Suggestion> = Vec::new();
         for district in self.districts.iter().filter(|district| begins(&district.name, &bare)) {
             let (text, count) = (district.name.clone(), Some(district.records));
@@ -339,8 +332,10 @@ impl Snapshot<'_> {
         for (kind, facet) in [("provider", Facet::Provider), ("theme", Facet::Theme)] {
             let values = answer.facets.get(&facet).into_iter().flatten();
             let begun = values.filter(|(name, _)| begins(name, &bare)).take(SUGGESTED_NAMES);
-            suggestions.extend(begun.map(|(text, count)| {
-                Suggestion { kind, text: text.clone(), count: Some(*count) }
+            suggestions.extend(begun.map(|(text, count)| Suggestion {
+                kind,
+                text: text.clone(),
+                count: Some(*count),
             }));
         }
         let mut seen = BTreeSet::new();
@@ -463,7 +458,8 @@ fn begins(name: &str, bare: &str) -> bool {
     let folded = search::bare(name);
     folded.contains(bare)
         || (search::is_sound(bare)
-            && (search::spell(&folded).contains(bare) || search::initials_of(&folded).contains(bare)))
+            && (search::spell(&folded).contains(bare)
+                || search::initials_of(&folded).contains(bare)))
 }
 
 /// Everything that may be marked on a page, longest first.

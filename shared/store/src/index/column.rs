@@ -10,10 +10,7 @@ use tantivy::{
     index::SegmentId,
 };
 
-use super::{
-    document::NEVER_DUE,
-    schema::is_multiple,
-};
+use super::{document::NEVER_DUE, schema::is_multiple};
 use crate::{error::StoreError, query::Facet};
 
 /// Records that are looked at together.
@@ -93,9 +90,8 @@ impl AllNames {
         }
         let all = self.0.lock();
         let Some(names) = all.get(&facet) else { return Vec::new() };
-        let counted = names.names.iter().zip(sum).filter(|(name, count)| {
-            **count > 0 && !name.is_empty()
-        });
+        let counted =
+            names.names.iter().zip(sum).filter(|(name, count)| **count > 0 && !name.is_empty());
         counted.map(|(name, count)| (name.to_string(), *count)).collect()
     }
 }
@@ -177,7 +173,8 @@ impl FacetColumn {
     pub(super) fn mark_left_out(&mut self, docs: &[DocId], bit: u32, left_out: &mut [u32]) {
         self.load(docs);
         let Some(chosen) = &self.chosen else { return };
-        let admits = |ord: u64| usize::try_from(ord).is_ok_and(|ord| chosen.get(ord) == Some(&true));
+        let admits =
+            |ord: u64| usize::try_from(ord).is_ok_and(|ord| chosen.get(ord) == Some(&true));
         for (at, doc) in docs.iter().enumerate() {
             let admitted = match &self.values {
                 Values::Many(column, _) => column.values_for_doc(*doc).any(admits),

@@ -87,18 +87,17 @@ impl Compiler<'_> {
             (fields.title_grams, fields.title_sounds, 2.0),
             (fields.name_grams, fields.name_sounds, 1.0),
         ] {
-            let pairs = analysis::grams(&text).into_iter().map(|(_, gram)| {
-                (Occur::Should, term(grams, &gram, IndexRecordOption::WithFreqs))
-            });
+            let pairs = analysis::grams(&text)
+                .into_iter()
+                .map(|(_, gram)| (Occur::Should, term(grams, &gram, IndexRecordOption::WithFreqs)));
             any.push((Occur::Should, Box::new(BooleanQuery::new(pairs.collect()))));
             // Characters that changed places have no pair in common, but all but one of themselves.
             let mut chars: Vec<char> = text.chars().take(NEAR_CHARS_MAX).collect();
             chars.sort_unstable();
             chars.dedup();
             let least = chars.len().saturating_sub(1).max(1);
-            let chars = chars.iter().map(|c| {
-                term(grams, &c.to_string(), IndexRecordOption::WithFreqs)
-            });
+            let chars =
+                chars.iter().map(|c| term(grams, &c.to_string(), IndexRecordOption::WithFreqs));
             let most = BooleanQuery::union_with_minimum_required_clauses(chars.collect(), least);
             any.push((Occur::Should, boosted(Box::new(most), 2.0)));
             let heard = search::sounds(&text).into_iter().filter_map(|sounded| {
@@ -128,7 +127,8 @@ impl Compiler<'_> {
             if search::is_sound(text) {
                 // The last syllable may not be there whole yet.
                 let whole = (1..=text.len()).rev().find_map(|end| {
-                    let known = text.get(..end).is_some_and(|part| !search::syllables(part).is_empty());
+                    let known =
+                        text.get(..end).is_some_and(|part| !search::syllables(part).is_empty());
                     known.then(|| &text[..end])
                 });
                 let spelled = whole.filter(|part| part.len() + 5 >= text.len()).unwrap_or(text);
@@ -181,11 +181,8 @@ impl Compiler<'_> {
         if understood.relaxed {
             return vec![(Occur::Must, self.relaxed(understood))];
         }
-        let mut clauses: Clauses = understood
-            .clauses
-            .iter()
-            .map(|clause| (Occur::Must, self.clause(clause)))
-            .collect();
+        let mut clauses: Clauses =
+            understood.clauses.iter().map(|clause| (Occur::Must, self.clause(clause))).collect();
         let whole = search::bare(typed);
         let exact = term(self.fields.exact, &whole, IndexRecordOption::Basic);
         clauses.push((Occur::Should, Box::new(ConstScoreQuery::new(exact, EXACT))));
@@ -202,8 +199,7 @@ impl Compiler<'_> {
             any.push((Occur::Should, boosted(said, VARIANT)));
         }
         if clause.sound {
-            for (field, weight) in
-                [(self.fields.title_sounds, 3.0), (self.fields.name_sounds, 1.0)]
+            for (field, weight) in [(self.fields.title_sounds, 3.0), (self.fields.name_sounds, 1.0)]
             {
                 for sound in sounds(field, &clause.text) {
                     any.push((Occur::Should, boosted(sound, SOUND * weight)));
@@ -294,7 +290,9 @@ impl Compiler<'_> {
             }
             Expr::Like { key, pattern } => {
                 let regex = like(key, pattern);
-                Box::new(RegexQuery::from_pattern(&regex, fields.labels).map_err(StoreError::index)?)
+                Box::new(
+                    RegexQuery::from_pattern(&regex, fields.labels).map_err(StoreError::index)?,
+                )
             }
             Expr::Between { field, from, to } => {
                 let field = match field {
@@ -315,11 +313,8 @@ impl Compiler<'_> {
         let Some(field) = field else {
             let all = understood.clauses.iter().map(|clause| {
                 let any = if phrase { self.said(&clause.text, &clause.words) } else { Vec::new() };
-                let said: Box<dyn Query> = if phrase {
-                    Box::new(BooleanQuery::new(any))
-                } else {
-                    self.clause(clause)
-                };
+                let said: Box<dyn Query> =
+                    if phrase { Box::new(BooleanQuery::new(any)) } else { self.clause(clause) };
                 (Occur::Must, said)
             });
             return Box::new(BooleanQuery::new(all.collect()));
@@ -375,9 +370,7 @@ pub(super) fn sounds(field: Field, letters: &str) -> Vec<Box<dyn Query>> {
 fn phrase(terms: Vec<(usize, Term)>) -> Option<Box<dyn Query>> {
     match terms.as_slice() {
         [] => None,
-        [(_, term)] => {
-            Some(Box::new(TermQuery::new(term.clone(), IndexRecordOption::WithFreqs)))
-        }
+        [(_, term)] => Some(Box::new(TermQuery::new(term.clone(), IndexRecordOption::WithFreqs))),
         _ => Some(Box::new(PhraseQuery::new_with_offset(terms))),
     }
 }

@@ -8,11 +8,7 @@ use liandong_core::{
     record::{Record, Visibility},
     search,
 };
-use tantivy::{
-    TantivyDocument,
-    schema::Field,
-    tokenizer::PreTokenizedString,
-};
+use tantivy::{TantivyDocument, schema::Field, tokenizer::PreTokenizedString};
 
 use super::{analysis, schema::Fields};
 use crate::query::Facet;
@@ -181,9 +177,8 @@ impl Document<'_> {
         let record = self.record;
         let theme = record.theme.clone().unwrap_or_default();
         let key_theme = record.key_theme.as_ref();
-        let sub_area = key_theme.and_then(|theme| {
-            theme.sub_area.as_ref().map(|part| format!("{}/{part}", theme.area))
-        });
+        let sub_area = key_theme
+            .and_then(|theme| theme.sub_area.as_ref().map(|part| format!("{}/{part}", theme.area)));
         let level = self.place.code.as_ref().map_or("", |code| search::level(code, record));
         let cycle = record.update_cycle.map_or("", liandong_core::code::UpdateCycle::code);
         let licences = record.distributions.iter().filter_map(|d| d.licence.as_deref());

@@ -88,7 +88,8 @@ fn operators(query: &Query) -> Option<Expr> {
     let words = ["AND", "OR", "NOT"];
     let meant = signs.iter().any(|sign| text.contains(sign))
         || text.split_whitespace().any(|word| {
-            words.contains(&word) || (word.len() > 1 && word.starts_with(['+', '-']))
+            let signed = word.len() > 1 && word.starts_with(['+', '-']) && word != text.trim();
+            words.contains(&word) || signed
         });
     if !meant {
         return None;
@@ -181,10 +182,7 @@ fn run(
 }
 
 /// Adds what several parts counted, the most frequent first.
-fn counted(
-    query: &Query,
-    all: Vec<(Facet, u64, String)>,
-) -> BTreeMap<Facet, Vec<(String, u64)>> {
+fn counted(query: &Query, all: Vec<(Facet, u64, String)>) -> BTreeMap<Facet, Vec<(String, u64)>> {
     let mut sums: BTreeMap<Facet, HashMap<String, u64>> =
         query.facets.iter().map(|facet| (*facet, HashMap::new())).collect();
     for (facet, count, name) in all {
@@ -509,7 +507,8 @@ impl Found {
         let after = query.after.as_ref();
         let groups = self.groups.into_values().filter(|candidate| {
             after.is_none_or(|cursor| {
-                let at = Candidate { key: cursor.key.clone(), tie: tie(cursor.id), ..candidate.clone() };
+                let at =
+                    Candidate { key: cursor.key.clone(), tie: tie(cursor.id), ..candidate.clone() };
                 candidate.place(&at, descending).is_gt()
             })
         });
@@ -541,9 +540,9 @@ fn texts<'a>(
 }
 
 fn hit(parts: &[Part<'_>], candidate: Candidate) -> Result<Hit, StoreError> {
-    let segment = parts[candidate.part].searcher.segment_reader(
-        u32::try_from(candidate.segment).map_err(StoreError::index)?,
-    );
+    let segment = parts[candidate.part]
+        .searcher
+        .segment_reader(u32::try_from(candidate.segment).map_err(StoreError::index)?);
     let column = segment.fast_fields().str("id").map_err(StoreError::index)?;
     let mut text = String::new();
     if let Some(column) = column

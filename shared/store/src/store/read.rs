@@ -258,11 +258,7 @@ impl Store {
         self.look(None, query, Look::Typed)
     }
 
-    pub(crate) fn search_beside(
-        &self,
-        other: &Index,
-        query: &Query,
-    ) -> Result<Answer, StoreError> {
+    pub(crate) fn search_beside(&self, other: &Index, query: &Query) -> Result<Answer, StoreError> {
         index::search(&[&self.shared.index.load(), other], query, self.city().policy.words())
     }
 
@@ -320,8 +316,8 @@ pub(crate) fn near(query: &Query) -> Query {
     }
 }
 
-/// The part of a title, keyword or provider of some records that is nearest to a text; of equally near ones a word, then
-/// the most frequent.
+/// The part of a title, keyword or provider of some records that is nearest to a text; of equally near ones a word,
+/// then the most frequent.
 pub(crate) fn nearest(
     text: &str,
     near: Answer,
