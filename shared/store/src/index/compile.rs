@@ -37,7 +37,7 @@ const SOUND: f32 = 0.7;
 /// Characters of a text that is looked for nearby.
 const NEAR_CHARS_MAX: usize = 16;
 /// Share of the words that must match when no record has all.
-const RELAXED_SHARE: f64 = 0.6;
+const RELAXED_SHARE: f64 = 0.7;
 
 type Clauses = Vec<(Occur, Box<dyn Query>)>;
 

@@ -31,6 +31,8 @@ use crate::{
 const FACETS_MAX: usize = 32;
 /// What the newest data are worth more than old ones.
 const FRESHNESS_WORTH: f32 = 0.15;
+/// A query of so many words is answered with what has most of them when nothing has all.
+const RELAXED_WORDS: usize = 5;
 /// Microseconds of a day.
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
 /// Age at which data are worth nothing more, days.
@@ -70,7 +72,7 @@ pub(crate) fn search(
     let parts: Vec<Part<'_>> = indexes.iter().map(|index| Part::of(index)).collect();
     let mut answer = run(&parts, query, compiler.compile(query, &understood)?.as_ref())?;
     let words = || understood.clauses.iter().map(|clause| clause.words.len()).sum::<usize>();
-    if answer.records == 0 && words() > 2 {
+    if answer.records == 0 && words() >= RELAXED_WORDS {
         understood.relaxed = true;
         answer = run(&parts, query, compiler.compile(query, &understood)?.as_ref())?;
     }
