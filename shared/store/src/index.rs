@@ -5,6 +5,8 @@
 //! one that serves.
 
 mod analysis;
+#[cfg(feature = "bench")]
+mod bare;
 mod column;
 mod compile;
 mod document;
@@ -195,6 +197,12 @@ impl Index {
                 tracing::warn!(%error, path = %path.display(), "cannot remove an old index");
             }
         }
+    }
+
+    /// Its number.
+    pub(crate) fn generation(&self) -> u64 {
+        let name = self.dir.file_name().and_then(|name| name.to_str());
+        name.and_then(|name| name.parse().ok()).unwrap_or(0)
     }
 
     /// What it was made under.

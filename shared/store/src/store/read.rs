@@ -258,6 +258,15 @@ impl Store {
         self.look(None, query, Look::Typed)
     }
 
+    /// The same question to the engine alone: how many records match.
+    ///
+    /// # Errors
+    /// `Index`.
+    #[cfg(feature = "bench")]
+    pub fn search_bare(&self, query: &Query) -> Result<usize, StoreError> {
+        self.shared.index.load().search_bare(query, self.city().policy.words())
+    }
+
     pub(crate) fn search_beside(&self, other: &Index, query: &Query) -> Result<Answer, StoreError> {
         index::search(&[&self.shared.index.load(), other], query, self.city().policy.words())
     }
@@ -285,6 +294,11 @@ impl Store {
     ) -> Result<(Vec<ShownChange>, i64), StoreError> {
         let limit = limit.clamp(1, limit::CHANGES_PAGE_MAX);
         Ok((self.shared.shown.changes(after_us, limit)?, self.shared.shown.began_us()))
+    }
+
+    /// Number of the index that serves; each that is built anew has the next.
+    pub fn index_generation(&self) -> u64 {
+        self.shared.index.load().generation()
     }
 
     /// Documents in the index.
