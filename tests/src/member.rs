@@ -110,6 +110,11 @@ impl Member {
         }
     }
 
+    /// Its name, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its data directory.
     pub fn dir(&self) -> &Path {
         &self.dir

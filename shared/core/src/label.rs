@@ -15,7 +15,7 @@ mod tag;
 
 pub use extra::extras;
 pub use licence::{LICENCES, Licence, licence_id};
-pub use resource::{Resource, resources};
+pub use resource::{Resource, formats, resources};
 pub use tag::tags;
 
 /// Longest value of a label, characters; longer ones are cut. Only texts are, never a name.
@@ -29,6 +29,12 @@ pub fn dataset_name(id: RecordId) -> String {
 /// The UUID of a dataset.
 pub fn dataset_uuid(id: RecordId) -> String {
     uuid(&[b"dataset", &id.to_bytes()])
+}
+
+/// The place of a dataset in the order of the UUIDs, which clients ask for as `sort=id asc`.
+pub fn dataset_order(id: RecordId) -> u64 {
+    let bytes = uuid_bytes(&[b"dataset", &id.to_bytes()]);
+    bytes.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }
 
 /// The name of a department of a district. It follows the feed and the department's credit code, so it outlives
@@ -57,6 +63,12 @@ pub fn group_name(theme: &str) -> String {
 
 /// A UUID made of a hash, version 8: equal things have equal ones everywhere.
 fn uuid(parts: &[&[u8]]) -> String {
+    let digits = hex::encode(uuid_bytes(parts));
+    let (a, b, c) = (&digits[..8], &digits[8..12], &digits[12..16]);
+    format!("{a}-{b}-{c}-{}-{}", &digits[16..20], &digits[20..])
+}
+
+fn uuid_bytes(parts: &[&[u8]]) -> [u8; 16] {
     let lengths: Vec<[u8; 8]> =
         parts.iter().map(|part| (part.len() as u64).to_be_bytes()).collect();
     let mut hashed: Vec<&[u8]> = vec![b"liandong.uuid.v1\0"];
@@ -68,9 +80,7 @@ fn uuid(parts: &[&[u8]]) -> String {
     bytes.copy_from_slice(&hash.as_bytes()[..16]);
     bytes[6] = bytes[6] & 0x0F | 0x80;
     bytes[8] = bytes[8] & 0x3F | 0x80;
-    let digits = hex::encode(bytes);
-    let (a, b, c) = (&digits[..8], &digits[8..12], &digits[12..16]);
-    format!("{a}-{b}-{c}-{}-{}", &digits[16..20], &digits[20..])
+    bytes
 }
 
 /// An address that a mailer takes and CKAN's check lets through.
@@ -113,6 +123,7 @@ pub fn labels(id: RecordId, feed: FeedId, record: &Record) -> Vec<(String, Strin
         labels.put("notes", "1");
     }
     for resource in resources(id, record) {
+        labels.put("res_id", resource.id);
         labels.put("res_format", resource.format);
         labels.put("res_name", resource.name);
         labels.put("res_description", resource.description);

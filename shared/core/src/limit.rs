@@ -68,6 +68,8 @@ pub const PAGE_RECORDS_MAX: usize = 1_000;
 pub const PAGE_HITS_MAX: usize = 100;
 /// Furthest hit that paging by offset reaches.
 pub const OFFSET_MAX: usize = 10_000;
+/// Furthest record that paging by offset reaches for programs, which read everything.
+pub const HARVEST_OFFSET_MAX: usize = 10_000_000;
 /// Longest query, characters.
 pub const QUERY_CHARS_MAX: usize = 256;
 /// Longest query expression, characters. Parsing costs time in proportion.

@@ -6,8 +6,8 @@ use liandong_core::{
     code::{Delivery, OpenKind},
     id::{FeedId, RecordId},
     label::{
-        LICENCES, dataset_name, dataset_uuid, email, extras, group_name, group_uuid, labels,
-        licence_id, organization_name, resources, tag_uuid, tags,
+        LICENCES, dataset_name, dataset_order, dataset_uuid, email, extras, formats, group_name,
+        group_uuid, labels, licence_id, organization_name, resources, tag_uuid, tags,
     },
     record::{Distribution, Identifier, Open, Provider, Record},
 };
@@ -145,6 +145,7 @@ fn a_resource_has_the_format_that_its_distribution_shows() {
         record.distributions = vec![distribution.clone(), distribution];
         let made = resources(id(), &record);
         assert_eq!(made[0].format, format);
+        assert!(formats(&record).iter().eq([format]));
         assert_ne!(made[0].id, made[1].id, "two of a kind are told apart");
     }
 }
@@ -170,7 +171,7 @@ fn labels_are_what_is_published() {
     let organization = organization_name(feed(7), &record.provider);
     assert_eq!(values("id"), [dataset_uuid(id()), dataset_name(id())]);
     assert_eq!(values("name"), [dataset_name(id())]);
-    assert_eq!(values("organization"), [organization.clone()]);
+    assert_eq!(values("organization"), [organization.as_str()]);
     assert_eq!(values("owner_org"), [group_uuid(&organization)]);
     assert_eq!(values("groups"), [group_name("交通出行")]);
     assert_eq!(values("tags"), ["停车库", "交通", "出行"]);
@@ -219,6 +220,8 @@ proptest! {
             prop_assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
         }
         let uuid = dataset_uuid(id);
+        let digits: String = uuid.chars().filter(|c| *c != '-').take(16).collect();
+        prop_assert_eq!(dataset_order(id), u64::from_str_radix(&digits, 16).unwrap());
         prop_assert_eq!(uuid.len(), 36);
         prop_assert_eq!(&uuid[14..15], "8");
         prop_assert!("89ab".contains(&uuid[19..20]));

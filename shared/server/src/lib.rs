@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod backup;
+mod ckan;
 pub mod clock;
 pub mod command;
 pub mod config;

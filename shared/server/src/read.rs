@@ -30,10 +30,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tower_http::{compression::CompressionLayer, limit::RequestBodyLimitLayer};
 
 use self::{catalogue::Catalogue, pages::Locale, probe::Readiness, tally::Tally};
-use crate::{problem::Problem, site::Site};
+use crate::{ckan, problem::Problem, site::Site};
 
-/// Largest body of a request to the read side, bytes. It takes none, so this is for what clients
-/// send by mistake.
+/// Largest body of a request to the read side, bytes. Only the arguments of a CKAN action come in one.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// What the handlers share.
@@ -49,12 +48,10 @@ pub(crate) struct Reader {
 ///
 /// It brings its own fallback (a 404 page or problem), so merge routers without one into it.
 pub fn router(site: Arc<dyn Site>, metrics: PrometheusHandle) -> Router {
-    let reader = Arc::new(Reader {
-        readiness: Readiness::of(site.store()),
-        catalogue: Catalogue::new(site),
-        metrics,
-        tally: Tally::default(),
-    });
+    let readiness = Readiness::of(site.store());
+    let catalogue = Catalogue::new(site);
+    let ckan = ckan::router(catalogue.clone());
+    let reader = Arc::new(Reader { readiness, catalogue, metrics, tally: Tally::default() });
     let routes = Router::new()
         .route("/", get(pages::home))
         .route("/search", get(pages::search))
@@ -74,6 +71,7 @@ pub fn router(site: Arc<dyn Site>, metrics: PrometheusHandle) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(nowhere)
         .with_state(reader)
+        .merge(ckan)
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX));
     with_common_layers(routes)
 }

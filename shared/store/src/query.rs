@@ -51,8 +51,10 @@ pub enum Facet {
     Group,
     /// Tag, as other catalogues take it.
     Tag,
-    /// Licence.
+    /// Licence, by the id that other catalogues know.
     Licence,
+    /// Format of a resource, as other catalogues write it.
+    ResourceFormat,
 }
 
 impl Facet {
@@ -95,6 +97,7 @@ impl Facet {
             Self::Group => "group",
             Self::Tag => "tag",
             Self::Licence => "licence",
+            Self::ResourceFormat => "res_format",
         }
     }
 }

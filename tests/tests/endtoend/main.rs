@@ -13,6 +13,7 @@
 mod backup;
 mod change;
 mod city;
+mod ckan;
 mod command;
 mod crash;
 mod daily;

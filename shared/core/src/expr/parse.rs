@@ -136,17 +136,16 @@ impl Parser {
         if self.take_operator("AND", "&&") || self.take_operator("OR", "||") {
             return Err(missing);
         }
-        let expr = match self.peek() {
-            Some('(' | '"' | '[' | '{') => self.value(field, "text")?,
-            _ => {
-                let word = self.word(false)?;
-                let name = word.text();
-                if word.chars.is_empty() || !self.take(':') {
-                    self.clause(field, &word, begin)?
-                } else {
-                    self.skip_blanks();
-                    self.value(&Field::named(&name), &name)?
-                }
+        let expr = if let Some('(' | '"' | '[' | '{') = self.peek() {
+            self.value(field, "text")?
+        } else {
+            let word = self.word(false)?;
+            let name = word.text();
+            if word.chars.is_empty() || !self.take(':') {
+                self.clause(field, &word, begin)?
+            } else {
+                self.skip_blanks();
+                self.value(&Field::named(&name), &name)?
             }
         };
         self.skip_weights();

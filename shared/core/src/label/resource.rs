@@ -63,7 +63,7 @@ pub fn resources(id: RecordId, record: &Record) -> Vec<Resource> {
     };
     let mut seen = BTreeSet::new();
     for resource in &mut made {
-        let mode = resource.mode.map_or("", Delivery::code);
+        let way = resource.mode.map_or("", Delivery::code);
         let url = resource.url.clone().unwrap_or_default();
         // Two that agree in all this are told apart by their order.
         let key = |nth: u64| {
@@ -71,15 +71,24 @@ pub fn resources(id: RecordId, record: &Record) -> Vec<Resource> {
             super::uuid(&[
                 b"resource",
                 &id.to_bytes(),
-                mode.as_bytes(),
+                way.as_bytes(),
                 url.as_bytes(),
                 resource.format.as_bytes(),
                 &nth,
             ])
         };
-        resource.id = (0..).map(key).find(|uuid| seen.insert(uuid.clone())).unwrap_or_default();
+        resource.id =
+            (0..=u64::MAX).map(key).find(|uuid| seen.insert(uuid.clone())).unwrap_or_default();
     }
     made
+}
+
+/// The formats of a record's resources.
+pub fn formats(record: &Record) -> BTreeSet<String> {
+    if record.distributions.is_empty() {
+        return record.formats.iter().map(|format| written(format)).collect();
+    }
+    record.distributions.iter().map(|one| format(record, one)).collect()
 }
 
 fn of_format(record: &Record, format: &str) -> Resource {

@@ -200,7 +200,7 @@ impl Snapshot<'_> {
     }
 
     /// The record with its district, if anyone may see it.
-    pub(super) fn admit(&self, entry: Entry) -> Option<Found> {
+    pub(crate) fn admit(&self, entry: Entry) -> Option<Found> {
         let district = self.districts.iter().find(|d| d.feed == Some(entry.authority))?;
         if entry.visibility != Visibility::Public || entry.hidden {
             return None;

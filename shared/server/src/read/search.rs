@@ -450,6 +450,7 @@ pub(crate) fn facet_title(facet: Facet) -> (&'static str, &'static str) {
         Facet::Group => ("群组", "Group"),
         Facet::Tag => ("标签", "Tag"),
         Facet::Licence => ("许可", "Licence"),
+        Facet::ResourceFormat => ("资源格式", "Format of a resource"),
     }
 }
 

@@ -5,4 +5,4 @@ mod fixture;
 mod page;
 mod probe;
 
-pub(crate) use fixture::{City, OPEN, RESTRICTED, WITHDRAWN, id};
+pub(crate) use fixture::{Answer, City, OPEN, RESTRICTED, WITHDRAWN, id};

@@ -3,7 +3,7 @@
 use jiff::civil::Date;
 use liandong_core::{
     city::City,
-    id::{DistrictCode, FeedId, Hash, RecordId},
+    id::{DistrictCode, FeedId, RecordId},
     label,
     record::{Record, Visibility},
     search,
@@ -94,8 +94,7 @@ pub(super) fn day_number(date: Date) -> i64 {
 
 /// The place of a record among those that are equal in the order asked for.
 pub(super) fn tie(id: RecordId) -> u64 {
-    let hash = Hash::of(&[&id.to_bytes()]);
-    hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    label::dataset_order(id)
 }
 
 /// A label as a term.
@@ -181,7 +180,6 @@ impl Document<'_> {
             .and_then(|theme| theme.sub_area.as_ref().map(|part| format!("{}/{part}", theme.area)));
         let level = self.place.code.as_ref().map_or("", |code| search::level(code, record));
         let cycle = record.update_cycle.map_or("", liandong_core::code::UpdateCycle::code);
-        let licences = record.distributions.iter().filter_map(|d| d.licence.as_deref());
         let mut add = |facet: Facet, value: &str| {
             if let Some(field) = fields.facets.get(&facet) {
                 document.add_text(*field, value);
@@ -199,9 +197,12 @@ impl Document<'_> {
         add(Facet::Cycle, cycle);
         add(Facet::Year, &search::year(record).map_or(String::new(), |year| year.to_string()));
         add(Facet::Organization, &label::organization_name(self.feed, &record.provider));
-        add(Facet::Licence, licences.min().unwrap_or_default());
+        add(Facet::Licence, label::licence_id(record));
         for delivery in search::deliveries(record) {
             add(Facet::Delivery, delivery);
+        }
+        for format in label::formats(record) {
+            add(Facet::ResourceFormat, &format);
         }
         for format in search::formats(record) {
             add(Facet::Format, &format);

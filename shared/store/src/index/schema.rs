@@ -38,7 +38,7 @@ pub(super) struct Fields {
 }
 
 /// Facets that are columns of their own; freshness is told from the day the data are due.
-pub(super) const COLUMNS: [Facet; 17] = [
+pub(super) const COLUMNS: [Facet; 18] = [
     Facet::District,
     Facet::Level,
     Facet::Provider,
@@ -56,11 +56,15 @@ pub(super) const COLUMNS: [Facet; 17] = [
     Facet::Group,
     Facet::Tag,
     Facet::Licence,
+    Facet::ResourceFormat,
 ];
 
 /// Facets of which a record may have several values.
 pub(super) fn is_multiple(facet: Facet) -> bool {
-    matches!(facet, Facet::Delivery | Facet::Format | Facet::Group | Facet::Tag)
+    matches!(
+        facet,
+        Facet::Delivery | Facet::Format | Facet::Group | Facet::Tag | Facet::ResourceFormat
+    )
 }
 
 pub(super) fn schema() -> (Schema, Fields) {

@@ -153,7 +153,7 @@ fn run(
     compiled: &dyn tantivy::query::Query,
 ) -> Result<Answer, StoreError> {
     let wanted = query.limit.min(limit::PAGE_RECORDS_MAX);
-    let offset = query.offset.min(limit::OFFSET_MAX);
+    let offset = query.offset.min(limit::HARVEST_OFFSET_MAX);
     let scored = query.sort.by == SortBy::Relevance;
     let mut found = Found { keep: offset + wanted + 1, ..Found::default() };
     let mut facets: Vec<(Facet, u64, String)> = Vec::new();
@@ -193,7 +193,10 @@ fn counted(query: &Query, all: Vec<(Facet, u64, String)>) -> BTreeMap<Facet, Vec
     let sorted = |(facet, sums): (Facet, HashMap<String, u64>)| {
         let mut values: Vec<(String, u64)> = sums.into_iter().collect();
         values.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        values.truncate(limit::FACET_VALUES_MAX);
+        // Lists for other catalogues are whole.
+        if Facet::SHOWN.contains(&facet) {
+            values.truncate(limit::FACET_VALUES_MAX);
+        }
         (facet, values)
     };
     sums.into_iter().map(sorted).collect()
