@@ -125,6 +125,11 @@ impl Problem {
         self
     }
 
+    /// A member that was added.
+    pub(crate) fn member(&self, name: &str) -> Option<&Value> {
+        self.more.get(name)
+    }
+
     /// The HTTP status.
     pub fn http_status(&self) -> StatusCode {
         let own = || StatusCode::from_u16(self.code.http());

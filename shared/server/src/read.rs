@@ -4,10 +4,12 @@
 //! Only records that anyone may see are answered; any other looks like one that does not exist.
 //! Invariant: nothing here writes.
 
+mod address;
 mod api;
 mod asset;
 pub(crate) mod catalogue;
 mod conflicts;
+mod feed;
 mod layer;
 mod mark;
 mod pages;
@@ -55,6 +57,9 @@ pub fn router(site: Arc<dyn Site>, metrics: PrometheusHandle) -> Router {
     let routes = Router::new()
         .route("/", get(pages::home))
         .route("/search", get(pages::search))
+        .route("/search.atom", get(feed::atom))
+        .route("/search.json", get(feed::json))
+        .route("/opensearch.xml", get(feed::opensearch))
         .route("/dataset/{id}", get(pages::dataset))
         .route("/assets/{name}", get(asset::asset))
         .route("/api/v1/records", get(api::records).options(layer::preflight))

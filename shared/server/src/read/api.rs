@@ -167,9 +167,11 @@ fn not_withdrawn(found: Found) -> Result<Found, Problem> {
     let text = Text::new(format!("记录已由发布方撤回：{reason}"), format!("withdrawn: {reason}"));
     Err(Problem::new(Code::Gone, text.zh, text.en)
         .with("id", found.entry.id.to_string())
+        .with("reason_class", "withdrawn")
         .with("reason", reason)
         .with("withdrawn_at", found.entry.changed_at_ms)
-        .with("district", found.district.code.as_str()))
+        .with("district", found.district.code.as_str())
+        .with("district_name", found.district.name.as_str()))
 }
 
 #[derive(Debug, Serialize)]
@@ -321,19 +323,35 @@ pub(super) async fn search(
     }))
 }
 
-/// `GET /api/v1/suggest?q=&scope=`
+/// `GET /api/v1/suggest?q=&scope=&format=`
 pub(super) async fn suggest(
     State(reader): State<Arc<Reader>>,
     uri: OriginalUri,
     mut params: Params,
-) -> Result<Json<Vec<Suggestion>>, ApiError> {
+) -> Result<Json<Suggestions>, ApiError> {
     let suggestions = reader.catalogue.ask(move |snapshot| {
         let city = read_scope(&mut params);
         let text = params.query("q");
+        let forms = [("list", false), ("opensearch", true)];
+        let for_browsers = params.word("format", &forms, false);
         params.finish()?;
-        snapshot.scoped(city).suggest(&text)
+        let found = snapshot.scoped(city).suggest(&text)?;
+        Ok(if for_browsers {
+            Suggestions::Browser(text, found.into_iter().map(|one| one.text).collect())
+        } else {
+            Suggestions::List(found)
+        })
     });
     Ok(Json(suggestions.await.map_err(at(uri))?))
+}
+
+/// What completes a text that is being typed.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Suggestions {
+    List(Vec<Suggestion>),
+    /// As browsers want it: the text, and what may follow.
+    Browser(String, Vec<String>),
 }
 
 /// One record that changed.

@@ -1,4 +1,4 @@
-//! The stylesheet and the icon, inside the binary. Their URLs carry a hash of the content, so that
+//! The stylesheet, the icon and the script, inside the binary. Their URLs carry a hash of the content, so that
 //! browsers may keep them for a year and still see a new version at once.
 
 use std::sync::LazyLock;
@@ -16,7 +16,7 @@ struct Asset {
     bytes: &'static [u8],
 }
 
-static ASSETS: LazyLock<[Asset; 2]> = LazyLock::new(|| {
+static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
     let asset = |name: &str, extension: &str, media_type, bytes: &'static [u8]| {
         let url = format!("/assets/{name}-{}.{extension}", Hash::of(&[bytes]).short());
         Asset { url, media_type, bytes }
@@ -24,6 +24,12 @@ static ASSETS: LazyLock<[Asset; 2]> = LazyLock::new(|| {
     [
         asset("app", "css", "text/css; charset=utf-8", include_bytes!("../../assets/app.css")),
         asset("icon", "svg", "image/svg+xml", include_bytes!("../../assets/icon.svg")),
+        asset(
+            "suggest",
+            "js",
+            "text/javascript; charset=utf-8",
+            include_bytes!("../../assets/suggest.js"),
+        ),
     ]
 });
 
@@ -35,6 +41,11 @@ pub(crate) fn css_url() -> &'static str {
 /// Where the icon is.
 pub(crate) fn icon_url() -> &'static str {
     &ASSETS[1].url
+}
+
+/// Where the script is that suggests as one types.
+pub(crate) fn script_url() -> &'static str {
+    &ASSETS[2].url
 }
 
 /// `GET /assets/{name}`

@@ -195,6 +195,12 @@ impl Snapshot<'_> {
         now.chain(self.districts.iter().flat_map(|district| &district.former)).cloned().collect()
     }
 
+    /// Codes of any time as those of today, each once.
+    pub(crate) fn of_today(&self, codes: Vec<DistrictCode>) -> Vec<DistrictCode> {
+        let today = |code| self.by_code(&code).map_or(code, |district| district.code.clone());
+        codes.into_iter().map(today).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     fn by_code(&self, code: &DistrictCode) -> Option<&DistrictView> {
         self.districts.iter().find(|district| district.answers_to(code))
     }
@@ -251,8 +257,16 @@ impl Snapshot<'_> {
         if entry.visibility != Visibility::Public {
             return Problem::no_record();
         }
+        let district = self.districts.iter().find(|known| known.feed == Some(entry.authority));
         let told = |code, class: &str, zh: &str, en: &str| {
-            Problem::new(code, zh, en).with("id", entry.id.to_string()).with("reason_class", class)
+            let id = entry.id.to_string();
+            let problem = Problem::new(code, zh, en).with("id", id).with("reason_class", class);
+            match district {
+                Some(district) => problem
+                    .with("district", district.code.as_str())
+                    .with("district_name", district.name.as_str()),
+                None => problem,
+            }
         };
         match city.curation.holds.get(&entry.id) {
             Some(held) => told(

@@ -1,7 +1,9 @@
 //! Pages for people: handlers that ask once and render once.
 
 mod dataset;
+mod facet;
 mod locale;
+mod search;
 mod snippet;
 mod view;
 
@@ -18,7 +20,8 @@ pub(super) use locale::Locale;
 
 use self::{
     dataset::{DatasetPage, WithdrawnPage},
-    view::{Frame, HomePage, MessagePage, SearchPage},
+    search::SearchPage,
+    view::{Frame, HomePage, MessagePage},
 };
 use super::{Reader, params::Params};
 use crate::{clock, problem::Problem};
@@ -70,7 +73,7 @@ pub(super) async fn home(
     reader.answer(&locale, page.await).await
 }
 
-/// `GET /search?q=&district=&page=`
+/// `GET /search?q=&<facet>=&scope=&sort=&copies=&page=`
 pub(super) async fn search(
     State(reader): State<Arc<Reader>>,
     OriginalUri(uri): OriginalUri,

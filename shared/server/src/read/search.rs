@@ -60,10 +60,13 @@ pub(crate) const SORTS: [(&str, Sort); 6] = [
     ("relevance", Sort { by: SortBy::Relevance, descending: true }),
     ("name", Sort { by: SortBy::Name, descending: false }),
     ("newest", Sort { by: SortBy::Created, descending: true }),
-    ("updated", Sort { by: SortBy::Modified, descending: true }),
+    ("updated", UPDATED_FIRST),
     ("data", Sort { by: SortBy::DataDay, descending: true }),
     ("id", Sort { by: SortBy::Id, descending: false }),
 ];
+
+/// What changed last comes first.
+pub(crate) const UPDATED_FIRST: Sort = Sort { by: SortBy::Modified, descending: true };
 
 /// Where a text was met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -72,6 +75,20 @@ pub(crate) struct Why {
     pub(crate) field: &'static str,
     /// What was met there.
     pub(crate) terms: Vec<String>,
+}
+
+impl Why {
+    /// The field for people.
+    pub(crate) fn label(&self) -> (&'static str, &'static str) {
+        match self.field {
+            "title" => ("标题", "title"),
+            "keywords" => ("关键词", "keywords"),
+            "items" => ("信息项", "items"),
+            "provider" => ("提供单位", "provider"),
+            "district" => ("区", "district"),
+            _ => ("摘要", "abstract"),
+        }
+    }
 }
 
 /// A record that is one datum with a hit.
@@ -164,7 +181,7 @@ impl SearchQuery {
         let end = |day: i64| day.saturating_add(DAY_US - 1);
         let mut query = Self {
             text: params.query(text_name),
-            districts: params.districts(district_name, &snapshot.codes()),
+            districts: snapshot.of_today(params.districts(district_name, &snapshot.codes())),
             area: params.digits("area"),
             chosen: BTreeMap::new(),
             facets: params.facets("facets"),

@@ -1,6 +1,7 @@
 //! The read side through its router, over a real store.
 
 mod api;
+mod feed;
 mod fixture;
 mod page;
 mod probe;

@@ -8,7 +8,7 @@ use liandong_core::{
 
 use super::{
     locale::Locale,
-    view::{Frame, Moment, freshness},
+    view::{Frame, Moment, freshness, reason_class},
 };
 use crate::read::catalogue::Found;
 
@@ -326,6 +326,7 @@ pub(crate) struct WithdrawnPage {
     pub(crate) district: String,
     pub(crate) freshness: String,
     pub(crate) when: Moment,
+    pub(crate) class: &'static str,
     pub(crate) reason: String,
     /// The record that takes its place.
     pub(crate) replaced_by: Option<String>,
@@ -337,10 +338,12 @@ impl WithdrawnPage {
         let locale = &frame.locale;
         let tombstone: Tombstone = serde_json::from_slice(&found.entry.payload).unwrap_or_default();
         let replaced_by = tombstone.replaced_by;
+        let (class_zh, class_en) = reason_class("withdrawn");
         Self {
             district: found.district.name.clone(),
             freshness: freshness(&found.district, now_ms, locale),
             when: Moment::new(found.entry.changed_at_ms, now_ms, locale),
+            class: locale.t(class_zh, class_en),
             reason: found.withdrawn_reason().to_owned(),
             replaced_by: replaced_by.map(|id| locale.link(&format!("/dataset/{id}"))),
             id: found.entry.id.to_string(),

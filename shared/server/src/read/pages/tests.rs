@@ -1,16 +1,15 @@
 //! Every page from every sample, and the rules of accessibility that all pages keep.
 
 use askama::Template as _;
+use liandong_core::{error::Code, search::Piece};
 use scraper::{ElementRef, Html, Selector};
 
 use super::{
     dataset::{DatasetPage, ItemRow, Row, Section, Value, WithdrawnPage},
+    facet::{Chip, FacetView, ValueLink},
     locale::Locale,
-    snippet::{marked, snippet},
-    view::{
-        Choice, CityChoice, DistrictRow, Figure, Frame, HitView, HomePage, MessagePage, Moment,
-        PageLink, RecentRow, SearchPage, freshness,
-    },
+    search::{Choice, CityChoice, HitView, Honesty, PageLink, SearchPage, SourceView, Turn},
+    view::{DistrictRow, Figure, Frame, HomePage, MessagePage, Moment, RecentRow, freshness},
 };
 use crate::{
     problem::{ParameterFault, Problem, Text},
@@ -65,57 +64,120 @@ impl HomePage {
 
 impl SearchPage {
     fn sample() -> Vec<Self> {
-        let page = |frame: Frame| {
-            let hit = HitView {
-                href: "/dataset/x".to_owned(),
-                title: marked(HOSTILE, "img"),
-                snippet: snippet("全区停车场的位置", "停车场"),
-                provider: "交通委".to_owned(),
-                district: "浦东新区".to_owned(),
-                state: "offline",
-                freshness: "离线".to_owned(),
-                open: "公开",
-                cycle: Some("每月"),
-            };
-            let choice = |chosen| Choice {
-                code: if chosen { "310115" } else { "高新" }.to_owned(),
-                name: "浦东新区".to_owned(),
-                chosen,
-            };
-            let link = |number| PageLink {
-                number,
-                label: format!("第 {number} 页"),
-                href: format!("/search?q=a&page={number}"),
-                current: number == 2,
-            };
-            Self {
-                query: HOSTILE.to_owned(),
-                choices: vec![choice(true), choice(false)],
-                city: Some(CityChoice { chosen: true, freshness: HOSTILE.to_owned() }),
-                total: 41,
-                page: 2,
-                hits: vec![hit],
-                previous: Some("/search?q=a".to_owned()),
-                next: Some("/search?q=a&page=3".to_owned()),
-                pages: (1..=3).map(link).collect(),
-                applied: 7,
-                held: 9,
-                frame,
-            }
-        };
-        let full: Vec<Self> = frames().map(page).collect();
+        let full: Vec<Self> = frames().map(Self::full).collect();
         let empty = |page: &Self| Self {
             query: String::new(),
+            carried: Vec::new(),
             choices: Vec::new(),
             city: None,
             total: 0,
+            hint: None,
+            relaxed: false,
+            shortened: false,
+            chips: Vec::new(),
+            facets: Vec::new(),
             hits: Vec::new(),
             previous: None,
             next: None,
             pages: Vec::new(),
+            honesty: Honesty { as_of: None, applied: None, late: Vec::new(), later: 0 },
             ..page.clone()
         };
         full.iter().map(empty).chain(full.clone()).collect()
+    }
+
+    fn full(frame: Frame) -> Self {
+        let link = |number| PageLink {
+            number,
+            label: format!("第 {number} 页"),
+            href: format!("/search?q=a&page={number}"),
+            current: number == 2,
+        };
+        let turn = |label: &str, current| Turn {
+            label: label.to_owned(),
+            href: "/search?q=a&sort=name".to_owned(),
+            current,
+        };
+        let choice = |chosen| Choice {
+            code: if chosen { "310115" } else { "高新" }.to_owned(),
+            name: "浦东新区".to_owned(),
+            chosen,
+        };
+        let value = |chosen| ValueLink {
+            label: HOSTILE.to_owned(),
+            count: 7,
+            href: "/search?q=a&theme=x".to_owned(),
+            chosen,
+            says: HOSTILE.to_owned(),
+        };
+        let facet = |name, more| FacetView {
+            name,
+            title: "主题",
+            values: vec![value(true), value(false)],
+            more,
+        };
+        Self {
+            query: HOSTILE.to_owned(),
+            carried: vec![("theme", HOSTILE.to_owned())],
+            choices: vec![choice(true), choice(false)],
+            city: Some(CityChoice { chosen: true, freshness: HOSTILE.to_owned() }),
+            total: 41,
+            page: 2,
+            hint: Some((HOSTILE.to_owned(), "/search?q=b".to_owned())),
+            relaxed: true,
+            shortened: true,
+            chips: vec![Chip {
+                title: "主题",
+                label: HOSTILE.to_owned(),
+                href: "/search".to_owned(),
+            }],
+            cleared: "/search?q=a".to_owned(),
+            sorts: vec![turn("相关度", true), turn("名称", false)],
+            copies: turn("分开显示", false),
+            facets: vec![
+                facet("theme", Some((3, "/search?more=theme".to_owned()))),
+                facet("open", None),
+            ],
+            hits: vec![Self::hit()],
+            previous: Some("/search?q=a".to_owned()),
+            next: Some("/search?q=a&page=3".to_owned()),
+            pages: (1..=3).map(link).collect(),
+            honesty: Honesty {
+                as_of: Some(Moment::new(NOW_MS, NOW_MS, &frame.locale)),
+                applied: Some((7, 9)),
+                late: vec![HOSTILE.to_owned(), "黄浦区：离线".to_owned()],
+                later: 3,
+            },
+            atom: "/search.atom?q=a".to_owned(),
+            json: "/search.json?q=a".to_owned(),
+            frame,
+        }
+    }
+
+    fn hit() -> HitView {
+        let piece = |text: &str, hit| Piece { text: text.to_owned(), hit };
+        let source = |authoritative| SourceView {
+            href: "/dataset/y".to_owned(),
+            title: HOSTILE.to_owned(),
+            provider: HOSTILE.to_owned(),
+            district: "浦东新区".to_owned(),
+            state: "behind",
+            freshness: "追赶中".to_owned(),
+            authoritative,
+        };
+        HitView {
+            href: "/dataset/x".to_owned(),
+            title: vec![piece(HOSTILE, false), piece(HOSTILE, true)],
+            snippet: vec![piece("全区", false), piece("停车场", true)],
+            provider: "交通委".to_owned(),
+            district: "浦东新区".to_owned(),
+            state: "offline",
+            freshness: "离线".to_owned(),
+            open: "公开",
+            cycle: Some("每月"),
+            sources: vec![source(true), source(false)],
+            why: vec![HOSTILE.to_owned()],
+        }
     }
 }
 
@@ -175,6 +237,7 @@ impl WithdrawnPage {
             district: "浦东新区".to_owned(),
             freshness: "已同步".to_owned(),
             when: Moment::new(NOW_MS, NOW_MS, &frame.locale),
+            class: "发布方撤回",
             reason: if told { HOSTILE.to_owned() } else { String::new() },
             replaced_by: told.then(|| "/dataset/y".to_owned()),
             id: "x".to_owned(),
@@ -190,7 +253,12 @@ impl MessagePage {
             parameter: "page".to_owned(),
             detail: Text::new(format!("页码 {HOSTILE}"), format!("page {HOSTILE}")),
         };
-        let problems = [Problem::no_record(), Problem::parameters(vec![fault])];
+        let held = Problem::new(Code::Gone, "暂停展示", "not shown")
+            .with("reason_class", "legal_hold")
+            .with("district_name", HOSTILE)
+            .with("legal_basis", HOSTILE)
+            .with("held_at", NOW_MS);
+        let problems = [Problem::no_record(), Problem::parameters(vec![fault]), held];
         let page = |problem: &Problem| frames().map(|frame| Self::of(frame, problem)).collect();
         problems.iter().flat_map(|problem| -> Vec<Self> { page(problem) }).collect()
     }
@@ -284,7 +352,15 @@ fn every_page_renders_from_every_sample_and_is_accessible() {
 fn no_page_holds_anything_inline_or_lets_text_become_markup() {
     for html in samples() {
         let tree = Html::parse_document(&html);
-        for selector in ["script", "style", "img", "[style]", "[onerror]", "[onclick]", "iframe"] {
+        for selector in [
+            "script:not([src^='/assets/'])",
+            "style",
+            "img",
+            "[style]",
+            "[onerror]",
+            "[onclick]",
+            "iframe",
+        ] {
             assert!(each(&tree, selector).is_empty(), "{selector} in {html}");
         }
     }

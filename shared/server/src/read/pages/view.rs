@@ -1,21 +1,17 @@
-//! What the pages show, as values: home, search, messages.
+//! What the pages show, as values: home, messages, and what surrounds every page.
 
 use askama::Template;
 use jiff::Timestamp;
-use liandong_core::{id::DistrictCode, limit, record::Record};
+use serde_json::Value;
 
-use super::{
-    locale::Locale,
-    snippet::{self, Span},
-};
+use super::locale::Locale;
 use crate::{
     clock,
     problem::Problem,
     read::{
         asset,
-        catalogue::{Found, SEARCH_DEFAULT, Snapshot},
-        params::{Params, encode},
-        search::{SearchAnswer, SearchHit, SearchQuery, read_scope},
+        catalogue::{Found, Snapshot},
+        params::encode,
         tally::Count,
     },
     site::{DistrictView, Role, State},
@@ -23,10 +19,6 @@ use crate::{
 
 /// Newest changes on the home page.
 const RECENT_RECORDS: usize = 8;
-/// Furthest page of a search.
-const PAGES_MAX: usize = limit::OFFSET_MAX / SEARCH_DEFAULT;
-/// Page numbers beside the current one.
-const PAGES_BESIDE: usize = 2;
 
 /// What surrounds every page.
 #[derive(Debug, Clone)]
@@ -35,13 +27,14 @@ pub(crate) struct Frame {
     pub(crate) locale: Locale,
     pub(crate) css: &'static str,
     pub(crate) icon: &'static str,
+    pub(crate) script: &'static str,
 }
 
 impl Frame {
     pub(crate) fn new(site: &str, locale: Locale) -> Self {
         let name = if site.is_empty() { locale.t("联动", "Liandong") } else { site };
-        let (css, icon) = (asset::css_url(), asset::icon_url());
-        Self { name: name.to_owned(), locale, css, icon }
+        let (css, icon, script) = (asset::css_url(), asset::icon_url(), asset::script_url());
+        Self { name: name.to_owned(), locale, css, icon, script }
     }
 }
 
@@ -179,190 +172,6 @@ impl HomePage {
     }
 }
 
-/// A district that a search may be narrowed to.
-#[derive(Debug, Clone)]
-pub(crate) struct Choice {
-    pub(crate) code: String,
-    pub(crate) name: String,
-    pub(crate) chosen: bool,
-}
-
-/// A record that was found.
-#[derive(Debug, Clone)]
-pub(crate) struct HitView {
-    pub(crate) href: String,
-    pub(crate) title: Vec<Span>,
-    pub(crate) snippet: Vec<Span>,
-    pub(crate) provider: String,
-    pub(crate) district: String,
-    pub(crate) state: &'static str,
-    pub(crate) freshness: String,
-    pub(crate) open: &'static str,
-    pub(crate) cycle: Option<&'static str>,
-}
-
-impl HitView {
-    fn new(found: &Found, record: &Record, query: &str, now_ms: i64, locale: &Locale) -> Self {
-        let open = record.open.kind;
-        let title = if found.title().is_empty() { "—" } else { found.title() };
-        Self {
-            href: locale.link(&format!("/dataset/{}", found.entry.id)),
-            title: snippet::marked(title, query),
-            snippet: snippet::snippet(&record.summary, query),
-            provider: record.provider.name.clone(),
-            district: found.district.name.clone(),
-            state: found.district.state.name(),
-            freshness: freshness(&found.district, now_ms, locale),
-            open: locale.t(open.label_zh(), open.label_en()),
-            cycle: record.update_cycle.map(|cycle| locale.t(cycle.label_zh(), cycle.label_en())),
-        }
-    }
-}
-
-/// One page of the answer among others.
-#[derive(Debug, Clone)]
-pub(crate) struct PageLink {
-    pub(crate) number: usize,
-    /// What a screen reader says: a number alone means little in a list of links.
-    pub(crate) label: String,
-    pub(crate) href: String,
-    pub(crate) current: bool,
-}
-
-/// The whole city at a node, which may be chosen instead of the district's own catalogue.
-#[derive(Debug, Clone)]
-pub(crate) struct CityChoice {
-    pub(crate) chosen: bool,
-    /// How current the city is here.
-    pub(crate) freshness: String,
-}
-
-impl CityChoice {
-    fn of(snapshot: &Snapshot<'_>, now_ms: i64, locale: &Locale) -> Option<Self> {
-        let city = snapshot.site.replica()?;
-        let freshness = match city.as_of {
-            None => locale
-                .t("全市目录尚未同步完成", "the city's catalogue is not complete yet")
-                .to_owned(),
-            Some(as_of) => {
-                let moment = Moment::new(as_of, now_ms, locale);
-                let (time, ago) = (moment.text, moment.ago);
-                let stale = if city.stale {
-                    locale.t("，可能已过时", ", may be out of date")
-                } else {
-                    ""
-                };
-                locale.t(
-                    format!("全市数据截至 {time}（{ago}）{stale}"),
-                    format!("the city as of {time} ({ago}){stale}"),
-                )
-            }
-        };
-        Some(Self { chosen: snapshot.city, freshness })
-    }
-}
-
-/// `/search`
-#[derive(Debug, Clone, Template)]
-#[template(path = "search.html")]
-pub(crate) struct SearchPage {
-    pub(crate) frame: Frame,
-    pub(crate) query: String,
-    pub(crate) choices: Vec<Choice>,
-    pub(crate) city: Option<CityChoice>,
-    pub(crate) total: usize,
-    pub(crate) page: usize,
-    pub(crate) hits: Vec<HitView>,
-    pub(crate) previous: Option<String>,
-    pub(crate) next: Option<String>,
-    pub(crate) pages: Vec<PageLink>,
-    /// Changes that the index has applied.
-    pub(crate) applied: u64,
-    /// Changes that the catalogue holds.
-    pub(crate) held: u64,
-}
-
-impl SearchPage {
-    pub(crate) fn of(
-        snapshot: &Snapshot<'_>,
-        locale: Locale,
-        mut params: Params,
-        now_ms: i64,
-    ) -> Result<Self, Problem> {
-        let page = params.number("page", 1..=PAGES_MAX, 1);
-        let snapshot = &snapshot.scoped(read_scope(&mut params));
-        let query = SearchQuery::read(params, ["q", "district"], snapshot)?;
-        let offset = (page - 1) * SEARCH_DEFAULT;
-        let query = SearchQuery { limit: SEARCH_DEFAULT, offset, after: None, ..query };
-        let answer = snapshot.search(&query)?;
-        let progress = snapshot.store().progress();
-        let held = |(feed, _): (&_, &_)| progress.get(feed).map_or(0, |at| at.head.seq);
-        let hit = |hit: &SearchHit| {
-            let found = &hit.found;
-            Some(HitView::new(found, found.live()?, &query.text, now_ms, &locale))
-        };
-        let choice = |district: &DistrictView| Choice {
-            code: district.code.to_string(),
-            name: district.name.clone(),
-            chosen: query.districts.iter().any(|code| district.answers_to(code)),
-        };
-        let (previous, next, pages) = paging(&answer, &query, (page, snapshot.city), &locale);
-        Ok(Self {
-            choices: snapshot.districts.iter().map(choice).collect(),
-            city: CityChoice::of(snapshot, now_ms, &locale),
-            total: answer.total,
-            page,
-            hits: answer.hits.iter().filter_map(hit).collect(),
-            previous,
-            next,
-            pages,
-            applied: answer.applied.values().map(|head| head.seq).sum(),
-            held: answer.applied.iter().map(held).sum(),
-            frame: Frame::new(&snapshot.site.name(), locale),
-            query: query.text,
-        })
-    }
-}
-
-type Paging = (Option<String>, Option<String>, Vec<PageLink>);
-
-fn paging(
-    answer: &SearchAnswer,
-    query: &SearchQuery,
-    (page, city): (usize, bool),
-    locale: &Locale,
-) -> Paging {
-    let last = answer.total.div_ceil(SEARCH_DEFAULT).clamp(1, PAGES_MAX);
-    let scope = if city { "&scope=city" } else { "" };
-    let href = |number: usize| {
-        locale.link(&format!("{}{scope}", search_link(&query.text, &query.districts, number)))
-    };
-    let from = page.saturating_sub(PAGES_BESIDE).max(1);
-    let numbers = from..=(page + PAGES_BESIDE).min(last);
-    let link = |number| PageLink {
-        number,
-        label: locale.t(format!("第 {number} 页"), format!("Page {number}")),
-        href: href(number),
-        current: number == page,
-    };
-    let pages = if last > 1 { numbers.map(link).collect() } else { Vec::new() };
-    let previous = (page > 1).then(|| href((page - 1).min(last)));
-    (previous, (page < last).then(|| href(page + 1)), pages)
-}
-
-fn search_link(text: &str, districts: &[DistrictCode], page: usize) -> String {
-    let mut link = format!("/search?q={}", encode(text));
-    for code in districts {
-        link.push_str("&district=");
-        link.push_str(&encode(code.as_str()));
-    }
-    if page > 1 {
-        link.push_str("&page=");
-        link.push_str(&page.to_string());
-    }
-    link
-}
-
 /// A page that says why there is none, and where to go on.
 #[derive(Debug, Clone, Template)]
 #[template(path = "message.html")]
@@ -371,6 +180,8 @@ pub(crate) struct MessagePage {
     pub(crate) status: u16,
     pub(crate) title: String,
     pub(crate) detail: String,
+    /// Who took a record from the page, when, and on what ground.
+    pub(crate) facts: Vec<(&'static str, String)>,
     pub(crate) errors: Vec<String>,
 }
 
@@ -390,7 +201,33 @@ impl MessagePage {
             title: locale.t(title.zh, title.en),
             detail: locale.t(detail.zh, detail.en),
             errors: errors.collect(),
+            facts: facts(problem, locale),
             frame,
         }
     }
+}
+
+/// Classes of reasons why a record is not shown, for people.
+pub(crate) fn reason_class(name: &str) -> (&'static str, &'static str) {
+    match name {
+        "legal_hold" => ("依法暂停展示", "legal hold"),
+        "district_suspended" => ("所属区已被暂停", "district suspended"),
+        _ => ("发布方撤回", "withdrawn by its publisher"),
+    }
+}
+
+fn facts(problem: &Problem, locale: &Locale) -> Vec<(&'static str, String)> {
+    let Some(class) = problem.member("reason_class").and_then(Value::as_str) else {
+        return Vec::new();
+    };
+    let text = |name| problem.member(name).and_then(Value::as_str).map(str::to_owned);
+    let (zh, en) = reason_class(class);
+    let at = problem.member("held_at").and_then(Value::as_i64).map(clock::format_shanghai);
+    let facts = [
+        (locale.t("所属区", "District"), text("district_name")),
+        (locale.t("类别", "Class of reason"), Some(locale.t(zh, en).to_owned())),
+        (locale.t("依据", "Legal basis"), text("legal_basis")),
+        (locale.t("时间", "When"), at),
+    ];
+    facts.into_iter().filter_map(|(label, fact)| Some((label, fact?))).collect()
 }

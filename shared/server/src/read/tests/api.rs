@@ -59,6 +59,10 @@ async fn a_withdrawn_record_is_a_problem_with_its_reason() {
     assert_eq!(json["instance"], uri);
     assert_eq!(json["reason"], "已并入公共停车场信息");
     assert_eq!(json["withdrawn_at"], BEGIN_MS + 4000);
+    assert_eq!(
+        (&json["reason_class"], &json["district_name"]),
+        (&"withdrawn".into(), &"浦东新区".into())
+    );
 }
 
 #[tokio::test]

@@ -152,7 +152,8 @@ impl City {
     /// Everything folded and indexed.
     pub(crate) async fn new() -> Arc<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(Options::new(dir.path())).unwrap();
+        let store =
+            Store::open(Options { clock: || BEGIN_MS, ..Options::new(dir.path()) }).unwrap();
         let mut pudong = Pen::new(PUDONG);
         pudong.put(id(OPEN), &parking());
         let attack = "<script>alert('停车')</script>";
