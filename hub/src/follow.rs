@@ -210,7 +210,8 @@ impl Follower {
     /// Says what the follower's replica holds now, unless there is more to send first.
     async fn send_checkpoint(&mut self) -> Result<(), Status> {
         let Some(digest) = self.digest() else { return Ok(()) };
-        if digest.city_seq != self.at {
+        // A checkpoint that names ops the follower has not been sent would not be believed.
+        if digest.city_seq != self.at || digest.hub.seq > self.hub.seq {
             return Ok(());
         }
         let at_ms = clock::now_ms();

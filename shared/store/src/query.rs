@@ -211,6 +211,8 @@ pub struct Query {
     pub after: Option<Cursor>,
     /// Whether copies of one datum are one hit.
     pub fold_copies: bool,
+    /// Whether, when nothing has all words of a long text, what has most of them is an answer.
+    pub relax: bool,
     /// The day of the question: what is fresh depends on it.
     pub today: Option<Date>,
 }

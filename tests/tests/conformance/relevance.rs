@@ -135,6 +135,7 @@ impl Library {
             text: text.to_owned(),
             public_only: true,
             limit: 40,
+            relax: true,
             today: Some("2026-11-23".parse().unwrap()),
             ..Query::default()
         }

@@ -107,7 +107,7 @@ async fn the_same_title_in_two_districts_stays_two_records() {
     for node in &nodes {
         city.level(node).await;
     }
-    let answer = city.hub.search("公交站点信息3").await;
+    let answer = city.hub.search_with(&[("q", "公交站点信息3"), ("copies", "apart")]).await;
     assert_eq!(answer["total"], 2);
     let mut districts: Vec<&str> = answer["hits"]
         .as_array()

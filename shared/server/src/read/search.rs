@@ -50,6 +50,8 @@ pub(crate) struct SearchQuery {
     pub(crate) apart: bool,
     /// Whether to say why a hit matches.
     pub(crate) explain: bool,
+    /// Whether what has most words of a long text is an answer when nothing has all.
+    pub(crate) relax: bool,
     /// Only what changed here from this day on, and before the end of that one: microseconds since 1970.
     pub(crate) since: Option<i64>,
     pub(crate) until: Option<i64>,
@@ -191,6 +193,7 @@ impl SearchQuery {
             after: params.cursor("after"),
             apart: params.word("copies", &folded, false),
             explain: params.word("explain", &yes, false),
+            relax: params.word("relax", &yes, false),
             since,
             until: until.map(end),
         };
@@ -246,6 +249,7 @@ impl Snapshot<'_> {
             offset: query.offset,
             after: query.after.clone(),
             fold_copies: !query.apart,
+            relax: query.relax,
             today: Some(clock::today_shanghai()),
         };
         (asked, feeds)

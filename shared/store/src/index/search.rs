@@ -72,7 +72,7 @@ pub(crate) fn search(
     let parts: Vec<Part<'_>> = indexes.iter().map(|index| Part::of(index)).collect();
     let mut answer = run(&parts, query, compiler.compile(query, &understood)?.as_ref())?;
     let words = || understood.clauses.iter().map(|clause| clause.words.len()).sum::<usize>();
-    if answer.records == 0 && words() >= RELAXED_WORDS {
+    if query.relax && answer.records == 0 && words() >= RELAXED_WORDS {
         understood.relaxed = true;
         answer = run(&parts, query, compiler.compile(query, &understood)?.as_ref())?;
     }
