@@ -160,6 +160,13 @@ pub struct App {
     _lock: Lock,
 }
 
+fn engine(config: &Config) -> EngineKind {
+    match config.view.engine {
+        Engine::Sled => EngineKind::Sled,
+        Engine::Redb => EngineKind::Redb,
+    }
+}
+
 impl App {
     /// Opens the node in `dir`.
     ///
@@ -180,10 +187,7 @@ impl App {
         let hub_feed = anchor.hub_feed.parse().map_err(|_hex| damaged("hub_feed"))?;
         let hub_keys =
             HubKeys::new(hub_feed, hub_anchor).map_err(|_point| damaged("hub_public_key"))?;
-        let engine = match config.view.engine {
-            Engine::Sled => EngineKind::Sled,
-            Engine::Redb => EngineKind::Redb,
-        };
+        let engine = engine(&config);
         let cache_bytes = u64::from(config.view.cache_mib) * 1024 * 1024;
         let reserve = dir.join(DATA_DIR).join(RESERVE_FILE);
         let disk = ReservedDisk::new(Arc::new(RealDisk), reserve, limit::RESERVE_BYTES);

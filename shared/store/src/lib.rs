@@ -28,7 +28,7 @@ pub use query::{
     Understood,
 };
 pub use replica::{Put, Replica, ReplicaOptions, ReplicaState};
-pub use shown::ShownChange;
+pub use shown::{ShownChange, ShownPage};
 pub use store::{
     Appended, CityPage, FeedProgress, Options, Progress, Store, VerifyReport, swap_journals,
 };

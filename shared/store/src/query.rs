@@ -172,13 +172,13 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, NoCursor> {
         let (key, id) = text.split_once('.').ok_or(NoCursor)?;
-        let id = id.parse().map_err(|_| NoCursor)?;
-        let number = |hex: &str| u64::from_str_radix(hex, 16).map_err(|_| NoCursor);
+        let id = id.parse().map_err(|_bad| NoCursor)?;
+        let number = |hex: &str| u64::from_str_radix(hex, 16).map_err(|_bad| NoCursor);
         let key = match (key.strip_prefix('n'), key.strip_prefix('t')) {
             (Some(digits), _) => SortKey::Number(number(digits)?),
             (_, Some(digits)) => {
-                let bytes = hex::decode(digits).map_err(|_| NoCursor)?;
-                SortKey::Text(String::from_utf8(bytes).map_err(|_| NoCursor)?)
+                let bytes = hex::decode(digits).map_err(|_bad| NoCursor)?;
+                SortKey::Text(String::from_utf8(bytes).map_err(|_bad| NoCursor)?)
             }
             _ => return Err(NoCursor),
         };

@@ -45,6 +45,19 @@ pub struct ShownChange {
     pub shown: bool,
 }
 
+/// Visible changes in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownPage {
+    /// The last change of each record.
+    pub changes: Vec<ShownChange>,
+    /// Go on after this moment.
+    pub next_us: i64,
+    /// Whether there is more already.
+    pub more: bool,
+    /// Since when changes are known: whoever asks for earlier ones has to begin again.
+    pub began_us: i64,
+}
+
 /// The book of one site.
 #[derive(Debug)]
 pub(crate) struct Shown {
@@ -94,13 +107,12 @@ impl Shown {
 
     fn load(dir: &Path, now_us: i64) -> Result<Self, StoreError> {
         let view = View::open(dir, EngineKind::Redb, CACHE_BYTES)?;
-        let began_us = match view.get(Table::Feeds, BEGAN)? {
-            Some(bytes) => number(&bytes).ok_or_else(unreadable)?,
-            None => {
-                let bytes = now_us.to_be_bytes().to_vec();
-                view.commit(&vec![(Table::Feeds, BEGAN.to_vec(), bytes)])?;
-                now_us
-            }
+        let began_us = if let Some(bytes) = view.get(Table::Feeds, BEGAN)? {
+            number(&bytes).ok_or_else(unreadable)?
+        } else {
+            let bytes = now_us.to_be_bytes().to_vec();
+            view.commit(&vec![(Table::Feeds, BEGAN.to_vec(), bytes)])?;
+            now_us
         };
         let last = view.last(Table::Changes)?.map(|(key, _)| number(&key).ok_or_else(unreadable));
         let last_us = AtomicI64::new(last.transpose()?.unwrap_or(began_us));
@@ -171,11 +183,7 @@ impl Shown {
     }
 
     /// The last change of each record that was changed after a moment, in order.
-    pub(crate) fn changes(
-        &self,
-        after_us: i64,
-        limit: usize,
-    ) -> Result<Vec<ShownChange>, StoreError> {
+    pub(crate) fn changes(&self, after_us: i64, limit: usize) -> Result<ShownPage, StoreError> {
         let after = after_us.max(0).to_be_bytes();
         let page = self.view.page(Table::Changes, Some(&after), limit)?;
         let change = |(at, id): &(Vec<u8>, Vec<u8>)| {
@@ -187,7 +195,14 @@ impl Shown {
             let newest = line.stamps.modified_us == at_us;
             Ok(newest.then_some(ShownChange { id, at_us, shown: line.leaf != Hash::ZERO }))
         };
-        page.iter().filter_map(|pair| change(pair).transpose()).collect()
+        let last = page.last().and_then(|(at, _)| number(at));
+        let changes = page.iter().filter_map(|pair| change(pair).transpose());
+        Ok(ShownPage {
+            changes: changes.collect::<Result<_, _>>()?,
+            next_us: last.unwrap_or(after_us),
+            more: page.len() == limit,
+            began_us: self.began_us,
+        })
     }
 }
 
@@ -205,12 +220,12 @@ mod tests {
         u128::from_be_bytes(*id.to_bytes().last_chunk().unwrap())
     }
 
-    fn leaf(number: u8) -> Option<Hash> {
-        Some(Hash::of(&[&[number]]))
+    fn leaf(number: u8) -> Hash {
+        Hash::of(&[&[number]])
     }
 
     fn changes(book: &Shown, after: i64) -> Vec<(u128, i64, bool)> {
-        let changes = book.changes(after, 100).unwrap();
+        let changes = book.changes(after, 100).unwrap().changes;
         changes.iter().map(|change| (number_of(change.id), change.at_us, change.shown)).collect()
     }
 
@@ -218,12 +233,16 @@ mod tests {
     fn every_visible_change_gets_a_later_moment_whatever_the_clock_says() {
         let dir = tempfile::tempdir().unwrap();
         let book = Shown::open(dir.path(), 100).unwrap();
-        book.note(id(1), leaf(1), 200).unwrap();
-        book.note(id(2), leaf(1), 150).unwrap();
-        assert_eq!(book.note(id(2), leaf(1), 900).unwrap().modified_us, 201, "nothing changed");
+        book.note(id(1), Some(leaf(1)), 200).unwrap();
+        book.note(id(2), Some(leaf(1)), 150).unwrap();
+        assert_eq!(
+            book.note(id(2), Some(leaf(1)), 900).unwrap().modified_us,
+            201,
+            "nothing changed"
+        );
         book.commit().unwrap();
         assert_eq!(changes(&book, 0), [(1, 200, true), (2, 201, true)]);
-        let again = book.note(id(1), leaf(2), 10).unwrap();
+        let again = book.note(id(1), Some(leaf(2)), 10).unwrap();
         assert_eq!(again, Stamps { created_us: 200, modified_us: 202 });
         book.commit().unwrap();
         assert_eq!(changes(&book, 0), [(2, 201, true), (1, 202, true)], "once each, the last");
@@ -234,7 +253,7 @@ mod tests {
     fn what_is_shown_no_more_stays_as_a_tombstone_and_what_never_was_leaves_no_trace() {
         let dir = tempfile::tempdir().unwrap();
         let book = Shown::open(dir.path(), 100).unwrap();
-        book.note(id(1), leaf(1), 200).unwrap();
+        book.note(id(1), Some(leaf(1)), 200).unwrap();
         book.note(id(3), None, 200).unwrap();
         book.note(id(1), None, 300).unwrap();
         book.commit().unwrap();
@@ -243,7 +262,7 @@ mod tests {
         let book = Shown::open(dir.path(), 5_000).unwrap();
         assert_eq!(book.began_us(), 100);
         assert_eq!(changes(&book, 0), [(1, 300, false)]);
-        let back = book.note(id(1), leaf(1), 0).unwrap();
+        let back = book.note(id(1), Some(leaf(1)), 0).unwrap();
         assert_eq!(back, Stamps { created_us: 200, modified_us: 301 }, "the clock went back");
     }
 
@@ -251,7 +270,7 @@ mod tests {
     fn a_book_that_cannot_be_read_is_begun_again() {
         let dir = tempfile::tempdir().unwrap();
         let book = Shown::open(dir.path(), 100).unwrap();
-        book.note(id(1), leaf(1), 200).unwrap();
+        book.note(id(1), Some(leaf(1)), 200).unwrap();
         book.commit().unwrap();
         drop(book);
         std::fs::write(dir.path().join("redb"), b"no database").unwrap();

@@ -11,7 +11,7 @@ mod verify;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -343,17 +343,7 @@ impl Store {
         let now_us = (options.clock)().saturating_mul(1_000);
         let shown = Shown::open(&options.dir.join("shown"), now_us)?;
         let ground = ground(&city, &shown);
-        let index = Index::open(&options.dir.join("index"), &ground)?;
-        for (feed, head) in index.feeds() {
-            let hash = reader.with(feed, |journal| journal.hash_at(head.seq));
-            let indexed = index.rules().get(&feed).copied().unwrap_or(Hash::ZERO);
-            let same_rules = indexed == reader.terms(feed).rules.hash();
-            if hash.transpose()?.flatten() != Some(head.hash) || !same_rules {
-                tracing::warn!(%feed, "the search index does not fit the journal and is built again");
-                index.clear()?;
-                break;
-            }
-        }
+        let index = fitting_index(&options.dir, &ground, &reader)?;
         let heads: Vec<_> = journals.iter().map(|(feed, j)| (*feed, j.read().head())).collect();
         let shared = Arc::new(Shared {
             view: ArcSwap::from_pointee(projection.view()),
@@ -515,6 +505,22 @@ impl Store {
         self.shared.rebuild_index.store(true, Ordering::Release);
         self.shared.to_index.set();
     }
+}
+
+/// The index of a data directory, emptied when it is no index of these journals.
+fn fitting_index(dir: &Path, ground: &Ground, reader: &impl Journals) -> Result<Index, StoreError> {
+    let index = Index::open(&dir.join("index"), ground)?;
+    for (feed, head) in index.feeds() {
+        let hash = reader.with(feed, |journal| journal.hash_at(head.seq));
+        let indexed = index.rules().get(&feed).copied().unwrap_or(Hash::ZERO);
+        let same_rules = indexed == reader.terms(feed).rules.hash();
+        if hash.transpose()?.flatten() != Some(head.hash) || !same_rules {
+            tracing::warn!(%feed, "the search index does not fit the journal and is built again");
+            index.clear()?;
+            break;
+        }
+    }
+    Ok(index)
 }
 
 /// What an index is made under at the moment.

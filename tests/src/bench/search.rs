@@ -187,12 +187,12 @@ pub fn run(size: &Size) -> Result<Value, Failed> {
         runtime.block_on(store.indexed(author.feed(), head.seq));
     }
     let loaded = watch.elapsed();
-    let site = Arc::new(Catalogue { store, districts });
-    runtime.block_on(measure(size, site, feeds, loaded))
+    let served = Arc::new(Catalogue { store, districts });
+    runtime.block_on(measure(size, served, feeds, loaded))
 }
 
 async fn measure(
-    size: &Size,
+    asked: &Size,
     site: Arc<Catalogue>,
     mut feeds: Vec<(Author, Head)>,
     loaded: Duration,
@@ -204,19 +204,19 @@ async fn measure(
     let client = reqwest::Client::builder().build()?;
     let mut kinds = serde_json::Map::new();
     for kind in &KINDS {
-        kinds.insert(kind.name.to_owned(), ask(size, &site, &client, &base, kind).await?);
+        kinds.insert(kind.name.to_owned(), ask(asked.rounds, &site, &client, &base, kind).await?);
     }
-    let throughput = throughput(&client, &base, size.rounds).await?;
+    let throughput = throughput(&client, &base, asked.rounds).await?;
     let visible = updates(&site, &client, &base, &mut feeds).await?;
     let rebuilt = rebuild(&site).await?;
     let _gone = stop.send(true);
     served.abort();
     Ok(json!({
         "bench": "search",
-        "what": "GET over HTTP on one connection, 20 hits with their content; ratio = p99 over that of the engine alone, \
-                 same compiled query, its own collectors, same run",
-        "records": size.records,
-        "load_records_per_second": per_second(size.records, loaded),
+        "what": "GET over HTTP on one connection, 20 hits with their content; ratio = p99 over that of the engine \
+                 alone: same compiled query, its own collectors, same run",
+        "records": asked.records,
+        "load_records_per_second": per_second(asked.records, loaded),
         "kinds": kinds,
         "facets_of_one_term_queries_per_second_2_connections": throughput,
         "update_to_visible_under_load_ms": visible,
@@ -231,7 +231,7 @@ async fn get(client: &reqwest::Client, url: &str) -> Result<Value, Failed> {
 }
 
 async fn ask(
-    size: &Size,
+    rounds: usize,
     site: &Catalogue,
     client: &reqwest::Client,
     base: &str,
@@ -247,10 +247,10 @@ async fn ask(
         today: Some(clock::today_shanghai()),
         ..Query::default()
     };
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    let (mut ours, mut engine) = (Vec::new(), Vec::new());
     let mut hits = Value::Null;
     // The first round warms both up and is not counted.
-    for round in 0..=size.rounds {
+    for round in 0..=rounds {
         let watch = Watch::start();
         let answer = get(client, &url).await?;
         let time = watch.elapsed();
@@ -258,14 +258,14 @@ async fn ask(
         std::hint::black_box(site.store.search_bare(&query)?);
         if round > 0 {
             ours.push(time);
-            bare.push(watch.elapsed());
+            engine.push(watch.elapsed());
         }
         hits = answer.get("records").cloned().unwrap_or_default();
     }
-    let (ours, bare) = (percentiles(ours), percentiles(bare));
+    let (ours, engine) = (percentiles(ours), percentiles(engine));
     let p99 = |figures: &Value| figures["p99"].as_f64().unwrap_or(0.0);
-    let ratio = p99(&ours) / p99(&bare).max(1e-9);
-    Ok(json!({ "records": hits, "http_ms": ours, "bare_ms": bare, "ratio_p99": ratio }))
+    let ratio = p99(&ours) / p99(&engine).max(1e-9);
+    Ok(json!({ "records": hits, "http_ms": ours, "bare_ms": engine, "ratio_p99": ratio }))
 }
 
 /// Questions a second by two connections that ask without a pause.

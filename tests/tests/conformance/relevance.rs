@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 #![expect(clippy::cast_precision_loss, reason = "figures of a few hundred queries")]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use ed25519_dalek::SigningKey;
@@ -130,7 +130,7 @@ impl Library {
         Self { store, records, _dir: dir }
     }
 
-    fn query(&self, text: &str) -> Query {
+    fn query(text: &str) -> Query {
         Query {
             text: text.to_owned(),
             public_only: true,
@@ -143,8 +143,8 @@ impl Library {
 
     /// The first hits, without further copies of what came before.
     fn hits(&self, text: &str) -> Vec<RecordId> {
-        let answer = self.store.search(&self.query(text)).unwrap();
-        let mut known: HashMap<(String, String), ()> = HashMap::new();
+        let answer = self.store.search(&Self::query(text)).unwrap();
+        let mut known: HashSet<(String, String)> = HashSet::new();
         let copy_of = |id: &RecordId| {
             let (file, _, record) = &self.records[id];
             // The region and its capital publish one list each of what the capital has.
@@ -153,7 +153,7 @@ impl Library {
             (bare(&record.title), place)
         };
         let new = answer.hits.into_iter().map(|hit| hit.id);
-        new.filter(|id| known.insert(copy_of(id), ()).is_none()).take(SEEN).collect()
+        new.filter(|id| known.insert(copy_of(id))).take(SEEN).collect()
     }
 }
 
@@ -221,7 +221,7 @@ fn people_find_what_they_look_for() {
             continue;
         }
         if let Some(meant) = &asked.hint {
-            let hint = library.store.hint(&library.query(&text)).unwrap();
+            let hint = library.store.hint(&Library::query(&text)).unwrap();
             // Found at once is as good as told what was meant.
             if gain(&library, asked, &hits).recall < 1.0 {
                 hits = hint.as_deref().map_or_else(Vec::new, |hint| library.hits(hint));
@@ -286,7 +286,7 @@ fn every_piece_of_a_title_leads_to_it(library: &Library) {
         let mut query = Query {
             limit: limit::PAGE_RECORDS_MAX,
             sort: Sort { by: SortBy::Id, descending: false },
-            ..library.query(piece)
+            ..Library::query(piece)
         };
         loop {
             let answer = library.store.search(&query).unwrap();

@@ -270,8 +270,8 @@ async fn what_is_not_for_a_district_is_in_no_byte_that_the_hub_sends_it() {
     let whole = FollowRequest::from(FollowCursor::default());
     let mut events = client.follow(whole).await.unwrap().into_inner();
     let mut sent = Vec::new();
-    let (seen, checkpoint) = up_to_checkpoint(&mut events).await;
-    sent.extend(seen.iter().flat_map(CityEvent::encode_to_vec));
+    let (events_seen, checkpoint) = up_to_checkpoint(&mut events).await;
+    sent.extend(events_seen.iter().flat_map(CityEvent::encode_to_vec));
     let asked = AuditRequest { buckets: (0..256).collect() };
     sent.extend(client.audit(asked).await.unwrap().into_inner().encode_to_vec());
     // Not even when it asks for it by name.

@@ -359,7 +359,8 @@ pub(super) enum Suggestions {
 struct Change {
     id: RecordId,
     /// `put`, or `delete` when it is shown no more.
-    change: &'static str,
+    #[serde(rename = "change")]
+    kind: &'static str,
     /// When it changed here, microseconds since 1970.
     at_us: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -391,19 +392,22 @@ pub(super) async fn changes(
         let since = params.moment("since");
         let limit = params.number("limit", 1..=limit::CHANGES_PAGE_MAX, CHANGES_DEFAULT);
         params.finish()?;
-        let (changed, began_us) = snapshot.store().changes(since.unwrap_or(0), limit)?;
-        let last = changed.last().map_or(since.unwrap_or(0), |change| change.at_us);
-        let more = changed.len() == limit;
-        let changes = changed.into_iter().map(|change| {
+        let page = snapshot.store().changes(since.unwrap_or(0), limit)?;
+        let changes = page.changes.into_iter().map(|change| {
             let found = if change.shown { snapshot.record(change.id).ok() } else { None };
             let record = found.as_ref().filter(|found| found.live().is_some()).map(Document::from);
             // One that is hidden by now has a later change of its own.
             let kind = if record.is_some() { "put" } else { "delete" };
-            Change { id: change.id, change: kind, at_us: change.at_us, record }
+            Change { id: change.id, kind, at_us: change.at_us, record }
         });
-        let reset = since.is_some_and(|since| since < began_us);
-        let (changes, next) = (changes.collect(), last.to_string());
-        Ok(ChangePage { changes, next, more, since_us: began_us, reset })
+        let reset = since.is_some_and(|since| since < page.began_us);
+        Ok(ChangePage {
+            changes: changes.collect(),
+            next: page.next_us.to_string(),
+            more: page.more,
+            since_us: page.began_us,
+            reset,
+        })
     });
     Ok(Json(page.await.map_err(at(uri))?))
 }

@@ -21,7 +21,7 @@ impl Index {
         vocabulary: &Vocabulary,
     ) -> Result<usize, StoreError> {
         let compiler = Compiler { fields: &self.fields, jieba: &self.jieba, vocabulary };
-        let compiled = compiler.compile(query, &compiler.understand(&query.text))?;
+        let asked = compiler.compile(query, &compiler.understand(&query.text))?;
         let searcher = self.searcher();
         let best = TopDocs::with_limit(query.limit.max(1)).order_by_score();
         let columns = COLUMNS.iter().filter(|facet| query.facets.contains(facet));
@@ -32,13 +32,13 @@ impl Index {
             })
             .collect();
         if wanted.is_empty() {
-            let found = searcher.search(compiled.as_ref(), &(Count, best));
+            let found = searcher.search(asked.as_ref(), &(Count, best));
             return found.map(|(count, _)| count).map_err(StoreError::index);
         }
         let wanted: Aggregations =
             serde_json::from_value(wanted.into()).map_err(StoreError::index)?;
         let counted = AggregationCollector::from_aggs(wanted, AggContextParams::default());
-        let found = searcher.search(compiled.as_ref(), &(Count, best, counted));
+        let found = searcher.search(asked.as_ref(), &(Count, best, counted));
         found.map(|(count, _, _)| count).map_err(StoreError::index)
     }
 }

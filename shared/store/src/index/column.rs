@@ -19,7 +19,7 @@ pub(super) const BLOCK: usize = COLLECT_BLOCK_BUFFER_LEN;
 /// Names of the values of one facet, once for the whole index, so that counts of segments can be added.
 #[derive(Debug, Default)]
 struct Names {
-    names: Vec<Arc<str>>,
+    all: Vec<Arc<str>>,
     ids: HashMap<Arc<str>, u32>,
     /// For each segment the name of each of its ordinals.
     segments: HashMap<SegmentId, Arc<Vec<u32>>>,
@@ -50,8 +50,8 @@ impl AllNames {
                 *id
             } else {
                 let name: Arc<str> = Arc::from(value.as_ref());
-                let id = u32::try_from(names.names.len()).map_err(StoreError::index)?;
-                names.names.push(Arc::clone(&name));
+                let id = u32::try_from(names.all.len()).map_err(StoreError::index)?;
+                names.all.push(Arc::clone(&name));
                 names.ids.insert(name, id);
                 id
             };
@@ -91,7 +91,7 @@ impl AllNames {
         let all = self.0.lock();
         let Some(names) = all.get(&facet) else { return Vec::new() };
         let counted =
-            names.names.iter().zip(sum).filter(|(name, count)| **count > 0 && !name.is_empty());
+            names.all.iter().zip(sum).filter(|(name, count)| **count > 0 && !name.is_empty());
         counted.map(|(name, count)| (name.to_string(), *count)).collect()
     }
 }

@@ -48,11 +48,11 @@ pub(crate) fn look(
     let Some(first) = indexes.first() else { return Ok(Answer::default()) };
     let compiler = Compiler { fields: &first.fields, jieba: &first.jieba, vocabulary };
     let parts: Vec<Part<'_>> = indexes.iter().map(|index| Part::of(index)).collect();
-    let compiled = match kind {
+    let wanted = match kind {
         Look::Near => compiler.near(query)?,
         Look::Typed => compiler.typed(query)?,
     };
-    run(&parts, query, compiled.as_ref())
+    run(&parts, query, wanted.as_ref())
 }
 
 /// Asks indexes as if they were one. No record may be in two of them.
@@ -306,7 +306,7 @@ impl Pass {
 
     fn run(&mut self, weight: &dyn Weight, segment: &SegmentReader) -> Result<(), StoreError> {
         let alive = segment.alive_bitset();
-        let scored = matches!(self.order, Order::Score);
+        let by_score = matches!(self.order, Order::Score);
         let (mut docs, mut scores) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
         let mut each = |doc: DocId, score: f32| {
             if alive.is_some_and(|alive| !alive.is_alive(doc)) {
@@ -320,11 +320,13 @@ impl Pass {
                 scores.clear();
             }
         };
-        let visited = if scored {
+        let visited = if by_score {
             weight.for_each(segment, &mut each)
         } else {
             weight.for_each_no_score(segment, &mut |docs| {
-                docs.iter().for_each(|doc| each(*doc, 0.0));
+                for doc in docs {
+                    each(*doc, 0.0);
+                }
             })
         };
         visited.map_err(StoreError::index)?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use liandong_core::{
-    city::{City, Transfer},
+    city::{City, Conflict, Transfer},
     directory::{District, Standing},
     fold::{RecordState, Status},
     id::{FeedId, Hash, Head, RecordId},
@@ -276,7 +276,7 @@ impl<'a> Round<'a> {
             OpType::ConflictOpen | OpType::ConflictDecide | OpType::ConflictAppeal => {
                 let id = Hash::try_from(op.subject.as_ref()).ok();
                 let conflicts = &self.city.conflicts;
-                let sides = id.and_then(|id| conflicts.get(&id)).map(|one| one.records());
+                let sides = id.and_then(|id| conflicts.get(&id)).map(Conflict::records);
                 let copies = sides.into_iter().flatten().flat_map(|side| conflicts.copies(side));
                 self.touched.extend(copies);
             }

@@ -23,7 +23,7 @@ use crate::{
     journal::Damage,
     projector::Journals as _,
     query::{Answer, Entry, Filter, Look, Query, Sort},
-    shown::ShownChange,
+    shown::ShownPage,
 };
 
 /// Records that are looked through for a hint.
@@ -282,18 +282,12 @@ impl Store {
         index::look(&all, query, self.city().policy.words(), kind)
     }
 
-    /// The last visible change of each record that changed after a moment (microseconds since 1970), in order, with
-    /// the moment since which changes are known: whoever asks for earlier ones has to begin again.
+    /// The last visible change of each record that changed after a moment (microseconds since 1970), in order.
     ///
     /// # Errors
     /// `View`.
-    pub fn changes(
-        &self,
-        after_us: i64,
-        limit: usize,
-    ) -> Result<(Vec<ShownChange>, i64), StoreError> {
-        let limit = limit.clamp(1, limit::CHANGES_PAGE_MAX);
-        Ok((self.shared.shown.changes(after_us, limit)?, self.shared.shown.began_us()))
+    pub fn changes(&self, after_us: i64, limit: usize) -> Result<ShownPage, StoreError> {
+        self.shared.shown.changes(after_us, limit.clamp(1, limit::CHANGES_PAGE_MAX))
     }
 
     /// Number of the index that serves; each that is built anew has the next.
