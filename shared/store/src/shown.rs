@@ -193,7 +193,8 @@ impl Shown {
             let at_us = number(at).ok_or_else(unreadable)?;
             // One that changed again since the page was read has a later place.
             let newest = line.stamps.modified_us == at_us;
-            Ok(newest.then_some(ShownChange { id, at_us, shown: line.leaf != Hash::ZERO }))
+            let shown = line.leaf != Hash::ZERO;
+            Ok::<_, StoreError>(newest.then_some(ShownChange { id, at_us, shown }))
         };
         let last = page.last().and_then(|(at, _)| number(at));
         let changes = page.iter().filter_map(|pair| change(pair).transpose());

@@ -208,7 +208,6 @@ fn asked() -> (Corpus, Vec<Asked>) {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the figures")]
 fn people_find_what_they_look_for() {
     let Some(folder) = real() else { return };
     let (corpus, all) = asked();

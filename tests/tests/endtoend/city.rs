@@ -264,8 +264,8 @@ async fn what_is_not_for_a_district_is_in_no_byte_that_the_hub_sends_it() {
     a.put(Some(narrowed), &closed(11)).await.unwrap();
     replicated(&b, 1).await;
     city.level(&a).await;
-    let set = ["overlay", "set", &secret.to_string(), "--title", "只给浦东看的标题"];
-    let _set = city.hub.cli(&set).await.exits(0);
+    let overlay = ["overlay", "set", &secret.to_string(), "--title", "只给浦东看的标题"];
+    let _set = city.hub.cli(&overlay).await.exits(0);
     let mut client = speaks_as(&city, &b).await;
     let whole = FollowRequest::from(FollowCursor::default());
     let mut events = client.follow(whole).await.unwrap().into_inner();

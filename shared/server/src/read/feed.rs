@@ -1,4 +1,4 @@
-//! What is new in any search, as Atom and as JSON Feed, and how browsers learn to search here (OpenSearch).
+//! What is new in any search, as Atom and as JSON Feed, and how browsers learn to search here (`OpenSearch`).
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{ckan, problem::Problem};
 
-/// Longest short name of a search engine, characters, as OpenSearch 1.1 says.
+/// Longest short name of a search engine, characters, as `OpenSearch` 1.1 says.
 const SHORT_NAME_CHARS_MAX: usize = 16;
 
 /// One record in a feed.

@@ -262,7 +262,7 @@ impl SearchPage {
             name: district.name.clone(),
             chosen: query.districts.contains(&district.code),
         };
-        let hint = |hint: &String| (hint.clone(), links.to(&address.set("q", hint.clone())));
+        let meant = |hint: &String| (hint.clone(), links.to(&address.set("q", hint.clone())));
         let (previous, next, pages) = paging(answer.total, page, &links);
         let choices: Vec<Choice> = snapshot.districts.iter().map(choice).collect();
         let city = CityChoice::of(snapshot, now_ms, &locale);
@@ -273,7 +273,7 @@ impl SearchPage {
             city,
             total: answer.total,
             page,
-            hint: answer.hint.as_ref().map(hint),
+            hint: answer.hint.as_ref().map(meant),
             relaxed: answer.understood.relaxed,
             shortened: answer.understood.left_out > 0,
             chips: links.chips(&answer.facets),
