@@ -9,9 +9,9 @@ mod near;
 mod sound;
 mod vocabulary;
 
-use std::borrow::Cow;
+use std::sync::OnceLock;
 
-use unicode_normalization::UnicodeNormalization as _;
+use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfkc_quick};
 
 pub use aspect::{Freshness, base_database, deliveries, due, formats, level, year};
 pub use mark::{Piece, mark};
@@ -24,14 +24,44 @@ pub const ANALYSIS_VERSION: u32 = 2;
 
 /// Full width and compatibility forms, case, traditional characters, spaces and invisible signs, folded.
 pub fn fold(text: &str) -> String {
-    let visible = text.nfkc().filter(|c| !is_invisible(*c)).flat_map(char::to_lowercase);
-    let spaced = visible.map(|c| if c.is_whitespace() || c.is_control() { ' ' } else { c });
-    simplify(spaced.collect()).into_owned()
+    let mut folded = String::with_capacity(text.len());
+    // Most texts are folded already but for case: looking that up is far cheaper than normalising them.
+    if is_nfkc_quick(text.chars()) == IsNormalized::Yes {
+        text.chars().for_each(|c| push(&mut folded, c));
+    } else {
+        text.nfkc().for_each(|c| push(&mut folded, c));
+    }
+    // A few characters are simplified by their neighbours, so one that is not simple takes the whole text with it.
+    if folded.chars().any(is_traditional) { fast2s::convert(&folded) } else { folded }
 }
 
-/// Traditional characters become simplified ones, each one character: what stands where does not change.
-fn simplify(text: String) -> Cow<'static, str> {
-    if text.is_ascii() { Cow::Owned(text) } else { Cow::Owned(fast2s::convert(&text)) }
+fn push(folded: &mut String, c: char) {
+    if c.is_ascii_lowercase() || ('\u{4E00}'..='\u{9FFF}').contains(&c) {
+        folded.push(c);
+    } else if c.is_whitespace() || c.is_control() {
+        folded.push(' ');
+    } else if !is_invisible(c) {
+        folded.extend(c.to_lowercase());
+    }
+}
+
+/// Whether a character has a simpler form.
+fn is_traditional(c: char) -> bool {
+    static TABLE: OnceLock<Vec<u64>> = OnceLock::new();
+    let Ok(code) = u16::try_from(u32::from(c)) else { return false };
+    let table = TABLE.get_or_init(|| {
+        let mut table = vec![0_u64; 1 << 10];
+        for code in 0x3000..=u16::MAX {
+            let Some(c) = char::from_u32(u32::from(code)) else { continue };
+            let mut buffer = [0; 4];
+            let one: &str = c.encode_utf8(&mut buffer);
+            if fast2s::convert(one) != *one {
+                table[usize::from(code >> 6)] |= 1 << (code & 63);
+            }
+        }
+        table
+    });
+    table[usize::from(code >> 6)] & (1 << (code & 63)) != 0
 }
 
 /// Signs that are there but not seen: joiners, marks of direction, the mark of byte order.

@@ -16,19 +16,13 @@ pub struct Piece {
 /// Cuts a text into pieces that the terms (folded) meet and pieces between them. Together they are the text.
 pub fn mark(text: &str, terms: &[String]) -> Vec<Piece> {
     // For each folded character the written one that it comes from.
-    let (mut folded, mut origin) = (Vec::new(), Vec::new());
     let written: Vec<char> = text.chars().collect();
-    for (at, c) in written.iter().enumerate() {
-        let one: String = std::iter::once(*c).nfkc().collect();
-        for c in fold(&one).chars() {
-            folded.push(c);
-            origin.push(at);
-        }
-    }
     // Folded as a whole, because a few characters are folded by their neighbours.
-    let whole: Vec<char> = fold(text).chars().collect();
-    if whole.len() == folded.len() {
-        folded = whole;
+    let mut folded: Vec<char> = fold(text).chars().collect();
+    let mut origin: Vec<usize> = (0..written.len()).collect();
+    let each_for_one = folded.len() == written.len() && written.iter().all(|c| is_plain(*c));
+    if !each_for_one {
+        (folded, origin) = one_by_one(&written);
     }
     let mut hit = vec![false; written.len()];
     for term in terms {
@@ -52,6 +46,24 @@ pub fn mark(text: &str, terms: &[String]) -> Vec<Piece> {
         }
     }
     pieces
+}
+
+/// Whether a character folds to one, whatever stands beside it.
+fn is_plain(c: char) -> bool {
+    c.is_ascii() || ('\u{3400}'..='\u{9FFF}').contains(&c) || "，。、：；（）《》“”‘’？！—…·".contains(c)
+}
+
+/// Folds character by character: each folded one with the written one that it comes from.
+fn one_by_one(written: &[char]) -> (Vec<char>, Vec<usize>) {
+    let (mut folded, mut origin) = (Vec::new(), Vec::new());
+    for (at, c) in written.iter().enumerate() {
+        let one: String = std::iter::once(*c).nfkc().collect();
+        for c in fold(&one).chars() {
+            folded.push(c);
+            origin.push(at);
+        }
+    }
+    (folded, origin)
 }
 
 #[cfg(test)]

@@ -161,7 +161,7 @@ impl Document<'_> {
             named(fields.items, &item.name, false);
         }
         for place in &self.place.names {
-            named(fields.place, place, true);
+            named(fields.place, place, false);
         }
     }
 
