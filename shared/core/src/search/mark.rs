@@ -50,7 +50,9 @@ pub fn mark(text: &str, terms: &[String]) -> Vec<Piece> {
 
 /// Whether a character folds to one, whatever stands beside it.
 fn is_plain(c: char) -> bool {
-    c.is_ascii() || ('\u{3400}'..='\u{9FFF}').contains(&c) || "，。、：；（）《》“”‘’？！—…·".contains(c)
+    c.is_ascii()
+        || ('\u{3400}'..='\u{9FFF}').contains(&c)
+        || "，。、：；（）《》“”‘’？！—…·".contains(c)
 }
 
 /// Folds character by character: each folded one with the written one that it comes from.
