@@ -11,6 +11,7 @@ use liandong_server::{
     backup::{BackupArgs, RestoreArgs, VerifyArgs},
     clock, command,
     output::{Exit, Explain as _, Failure, Output},
+    search::{self, SearchArgs},
     site::{State, Status},
     telemetry,
 };
@@ -20,14 +21,14 @@ use crate::{
     app::App,
     archive::{self, ArchiveCommand},
     backup,
-    command::{Command, DistrictAdded, SearchResult},
+    command::{Command, DistrictAdded},
     config::Config,
     district,
     gate::HeldCommand,
     key,
     policy::PolicyCommand,
     recovery::{self, RecoverCommand},
-    root, serve, transfer,
+    root, serve, transfer, vocabulary,
 };
 
 /// Name and version, as the status shows them.
@@ -81,22 +82,16 @@ enum Sub {
     #[command(subcommand)]
     Cert(key::CertCommand),
     /// 检索全市目录 / Search the city's catalogue
-    Search {
-        /// 检索词，多个词以空格分开 / Words; all must match
-        query: Vec<String>,
-        /// 只查一个区 / Only this district
-        #[arg(long)]
-        district: Option<DistrictCode>,
-        /// 最多条数 / Hits at most
-        #[arg(long, default_value_t = 20)]
-        limit: usize,
-    },
+    Search(SearchArgs),
     /// 等待人工确认的大批量变更 / Mass changes that wait for a person
     #[command(subcommand)]
     Held(HeldCommand),
     /// 全市规则 / Rules of the city
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// 检索词表：同义词与专用词 / What the search knows of words
+    #[command(subcommand)]
+    Vocabulary(vocabulary::Sub),
     #[command(flatten)]
     Desk(desk::DeskSub),
     /// 依法删除一条变更的内容：各处日志均删除，签名链保留 / Erase the content of an op everywhere; the chain stays
@@ -238,11 +233,10 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, Failure> {
         }
         Sub::Cert(command) => Command::Cert(command),
         Sub::District(DistrictSub::List) | Sub::Status => Command::Status,
-        Sub::Search { query, district, limit } => {
-            Command::Search { query: query.join(" "), district, limit }
-        }
+        Sub::Search(args) => Command::Search(args.asked(false)),
         Sub::Held(held) => Command::Held(held),
         Sub::Policy(policy) => Command::Policy(policy),
+        Sub::Vocabulary(sub) => Command::Vocabulary(sub.command()?),
         Sub::Desk(sub) => Command::Desk(sub.command()?),
         Sub::Recover(recover) => Command::Recover(recover),
         Sub::Operator(command) => Command::Operator(command),
@@ -355,7 +349,8 @@ fn show(command: &Command, answer: Value, output: Output) -> Result<Exit, Failur
             output.line(&format!("已吊销 / revoked: {fingerprint}"));
         }
         Command::Status => show_status(&command::read(answer)?, output),
-        Command::Search { .. } => show_hits(&command::read(answer)?, output),
+        Command::Search(_) => search::show(answer, output)?,
+        Command::Vocabulary(_) => vocabulary::show(answer, output)?,
         Command::Held(held) => crate::gate::show(held, answer, output)?,
         Command::Policy(_) => crate::policy::show(answer, output)?,
         Command::Rebuild => output.line("正在重建 / rebuilding"),
@@ -434,28 +429,6 @@ fn show_status(status: &Status, output: Output) {
             output.line(&format!("{}：{explain}", district.name));
         }
     }
-}
-
-fn show_hits(result: &SearchResult, output: Output) {
-    let rows: Vec<Vec<String>> = result
-        .hits
-        .iter()
-        .map(|hit| {
-            let age = hit.as_of_ms.map(|at| clock::ago(clock::now_ms(), at).0);
-            vec![
-                hit.title.clone(),
-                hit.provider.clone(),
-                hit.district.clone(),
-                format!("{} {}", hit.state, age.unwrap_or_default()),
-                hit.id.clone(),
-            ]
-        })
-        .collect();
-    output.table(
-        &["标题 Title", "提供方 Provider", "区 District", "时效 Freshness", "编号 Id"],
-        &rows,
-    );
-    output.line(&format!("共 {} 条 / {} in all", result.total, result.total));
 }
 
 /// Looks at what can be seen without starting: configuration, keys, ports, disk, journal.

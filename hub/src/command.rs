@@ -13,9 +13,10 @@ use liandong_server::{
     command::answer,
     identity::JoinToken,
     output::{Exit, Explain as _},
+    search::{self, Asked},
     site::Site as _,
 };
-use liandong_store::{Query, VerifyReport, backup::Scope};
+use liandong_store::{VerifyReport, backup::Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -30,6 +31,7 @@ use crate::{
     policy::PolicyCommand,
     recovery::RecoverCommand,
     root, transfer,
+    vocabulary::VocabularyCommand,
 };
 
 /// What the command line can ask for.
@@ -67,18 +69,13 @@ pub enum Command {
     /// The status document.
     Status,
     /// A full-text search.
-    Search {
-        /// What to look for.
-        query: String,
-        /// Only this district.
-        district: Option<DistrictCode>,
-        /// Hits at most.
-        limit: usize,
-    },
+    Search(Asked),
     /// Mass changes that wait for a person.
     Held(HeldCommand),
     /// Rules of the city.
     Policy(PolicyCommand),
+    /// What the search knows of words.
+    Vocabulary(VocabularyCommand),
     /// The recovery of the hub from its nodes.
     Recover(RecoverCommand),
     /// Make a backup and check it by restoring it.
@@ -115,32 +112,6 @@ pub struct DistrictAdded {
     pub hub_url: String,
     /// Fingerprint of the authority, for reading over the phone.
     pub ca_fingerprint: String,
-}
-
-/// One hit of [`Command::Search`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SearchHit {
-    /// Record id.
-    pub id: String,
-    /// Title.
-    pub title: String,
-    /// Provider.
-    pub provider: String,
-    /// District, name for people.
-    pub district: String,
-    /// How fresh, for example `in_sync`.
-    pub state: String,
-    /// When what is shown was last known to be current, milliseconds since 1970.
-    pub as_of_ms: Option<i64>,
-}
-
-/// Answer of [`Command::Search`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SearchResult {
-    /// All matches.
-    pub total: usize,
-    /// The best of them.
-    pub hits: Vec<SearchHit>,
 }
 
 /// The actor of commands from the command line.
@@ -193,9 +164,8 @@ impl App {
                 self.redact(&feed, seq, &legal_basis).await
             }
             Command::Status => answer(&self.status()),
-            Command::Search { query, district, limit } => {
-                answer(&self.search(query, district, limit)?)
-            }
+            Command::Search(asked) => search::answer(&*self, &asked),
+            Command::Vocabulary(command) => self.vocabulary(command).await,
             Command::Held(held) => self.held(held).await,
             Command::Policy(policy) => self.policy(policy).await,
             Command::Desk(command) => self.desk(command, ACTOR).await,
@@ -259,45 +229,6 @@ impl App {
             hub_url: text.hub_url,
             ca_fingerprint: self.authority.fingerprint(),
         }
-    }
-
-    fn search(
-        &self,
-        text: String,
-        district: Option<DistrictCode>,
-        limit: usize,
-    ) -> Result<SearchResult, AdminError> {
-        let city = self.city();
-        let directory = &city.directory;
-        let feeds = match district {
-            None => None,
-            Some(code) => {
-                let current = directory.current(&code);
-                let code = &current.ok_or_else(|| refused(Refusal::NoDistrict(code)))?.code;
-                Some(directory.feed_of(code).into_iter().collect())
-            }
-        };
-        let store = |error| AppError::Store(error).explain();
-        let query = Query { text, feeds, limit, ..Query::default() };
-        let found = self.store.search(&query).map_err(store)?;
-        let districts = self.districts();
-        let mut hits = Vec::new();
-        for hit in found.hits {
-            let Some(entry) = self.store.entry(hit.id).map_err(store)? else { continue };
-            let Some(record) = entry.record else { continue };
-            let district = districts.iter().find(|d| d.feed == Some(entry.authority));
-            hits.push(SearchHit {
-                id: hit.id.to_string(),
-                title: record.title,
-                provider: record.provider.name,
-                district: district.map(|district| district.name.clone()).unwrap_or_default(),
-                state: district
-                    .map(|district| district.state.name().to_owned())
-                    .unwrap_or_default(),
-                as_of_ms: district.and_then(|district| district.as_of_ms),
-            });
-        }
-        Ok(SearchResult { total: found.total, hits })
     }
 
     async fn verify(self: Arc<Self>, progress: Progress) -> Result<VerifyReport, AdminError> {

@@ -31,3 +31,4 @@ mod serve;
 mod site;
 mod sync;
 pub mod transfer;
+pub mod vocabulary;

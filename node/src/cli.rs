@@ -15,7 +15,7 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use liandong_core::id::{DistrictCode, Hash, RecordId};
+use liandong_core::id::{Hash, RecordId};
 use liandong_server::{
     admin::AdminError,
     backup::{BackupArgs, RestoreArgs, VerifyArgs},
@@ -23,6 +23,7 @@ use liandong_server::{
     identity::{Anchor, JoinToken},
     keys,
     output::{Exit, Explain as _, Failure, Output},
+    search::SearchArgs,
     site::Role,
     telemetry,
 };
@@ -83,17 +84,11 @@ enum Sub {
     Record(RecordSub),
     /// 检索本区目录 / Search the district's catalogue
     Search {
-        /// 检索词，多个词以空格分开 / Words; all must match
-        query: Vec<String>,
-        /// 最多条数 / Hits at most
-        #[arg(long, default_value_t = 20)]
-        limit: usize,
+        #[command(flatten)]
+        args: SearchArgs,
         /// 检索全市目录（本地副本，离线可用） / Search the whole city in the local replica
         #[arg(long)]
         city: bool,
-        /// 只看此区 / Only this district
-        #[arg(long, requires = "city")]
-        district: Option<DistrictCode>,
     },
     /// 导出目录 / Write the catalogue to a file
     Export {
@@ -279,14 +274,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<Exit, AppError> {
             return Ok(Exit::Ok);
         }
         Sub::Record(sub) => record_command(sub)?,
-        Sub::Search { query, limit, city, district } => {
-            let query = query.join(" ");
-            if city {
-                Command::SearchCity { query, district, limit }
-            } else {
-                Command::Search { query, limit }
-            }
-        }
+        Sub::Search { args, city } => Command::Search(args.asked(city)),
         Sub::Export { file, format } => Command::Export { file: absolute(&file), format },
         Sub::Redact { id, version, reason } => Command::Redact { id, seq: version, reason },
         Sub::Transfer(command) => Command::Transfer(command),

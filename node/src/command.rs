@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use liandong_core::{
     fold::Status as RecordStatus,
-    id::{DistrictCode, Hash, RecordId},
+    id::{Hash, RecordId},
     rejoin::Reason,
 };
 use liandong_server::{
@@ -12,9 +12,10 @@ use liandong_server::{
     backup,
     command::{Erased, answer},
     output::{Exit, Explain as _},
+    search::{self, Asked},
     site::Site as _,
 };
-use liandong_store::{Entry, Filter, Query, VerifyReport, backup::Scope};
+use liandong_store::{Entry, Filter, VerifyReport, backup::Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -82,22 +83,8 @@ pub enum Command {
         /// Which.
         id: RecordId,
     },
-    /// Full-text search in the district's catalogue.
-    Search {
-        /// What to look for.
-        query: String,
-        /// Hits at most.
-        limit: usize,
-    },
-    /// Full-text search in the whole city, as far as the replica goes.
-    SearchCity {
-        /// What to look for.
-        query: String,
-        /// Only this district.
-        district: Option<DistrictCode>,
-        /// Hits at most.
-        limit: usize,
-    },
+    /// Full-text search in the district's catalogue, or in the whole city as far as the replica goes.
+    Search(Asked),
     /// Write the catalogue to a file.
     Export {
         /// Absolute path.
@@ -180,15 +167,6 @@ pub struct Shown {
     pub withdrawn_reason: Option<String>,
 }
 
-/// Answer of [`Command::Search`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SearchResult {
-    /// All matches.
-    pub total: usize,
-    /// The best of them.
-    pub hits: Vec<Shown>,
-}
-
 fn broken(error: &tokio::task::JoinError) -> AdminError {
     AdminError::new("internal", Exit::Error, error.to_string(), error.to_string())
 }
@@ -249,10 +227,7 @@ impl App {
             }
             Command::Withdraw { id, reason } => answer(&self.withdraw(id, reason, ACTOR).await?),
             Command::Restore { id } => answer(&self.restore(id, ACTOR).await?),
-            Command::Search { query, limit } => answer(&self.search(query, limit)?),
-            Command::SearchCity { query, district, limit } => {
-                answer(&self.search_city(query, district, limit)?)
-            }
+            Command::Search(asked) => search::answer(&*self, &asked),
             Command::Export { file, format } => {
                 let written = tokio::task::block_in_place(|| self.export(&file, format))?;
                 answer(&serde_json::json!({ "file": file, "records": written }))
@@ -331,19 +306,6 @@ impl App {
             record: entry.record.and_then(|record| serde_json::to_value(record).ok()),
             withdrawn_reason: entry.withdrawn_reason,
         }
-    }
-
-    fn search(&self, text: String, limit: usize) -> Result<SearchResult, AppError> {
-        let feeds = Some(vec![self.own.feed()]);
-        let query = Query { text, feeds, limit, ..Query::default() };
-        let found = self.store.search(&query)?;
-        let mut hits = Vec::new();
-        for hit in found.hits {
-            if let Some(entry) = self.store.entry(hit.id)? {
-                hits.push(self.shown(entry));
-            }
-        }
-        Ok(SearchResult { total: found.total, hits })
     }
 
     async fn verify(self: Arc<Self>, progress: Progress) -> Result<VerifyReport, AppError> {

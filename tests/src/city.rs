@@ -7,7 +7,7 @@ use std::{
     sync::Mutex,
 };
 
-use liandong_hub::command::{Command, DistrictAdded, SearchResult};
+use liandong_hub::command::{Command, DistrictAdded};
 use liandong_server::{
     admin::AdminError,
     site::{DistrictStatus, State},
@@ -130,16 +130,6 @@ impl City {
         let districts = self.hub.status().await.districts.expect("a hub");
         let found = districts.into_iter().find(|district| district.code.as_str() == code);
         found.unwrap_or_else(|| panic!("no district {code}"))
-    }
-
-    /// Searches at the hub as its command line does.
-    ///
-    /// # Panics
-    /// The hub refuses.
-    pub async fn search(&self, text: &str, limit: usize) -> SearchResult {
-        let query = text.to_owned();
-        let command = Command::Search { query, district: None, limit };
-        self.hub.command_call(&command).await.expect("an answer")
     }
 
     /// Waits until the hub has everything of a node, folded and searchable, and both have compared their roots.

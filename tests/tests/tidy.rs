@@ -52,9 +52,10 @@ const DECISION_LINES: usize = 60;
 /// Lines of the README.
 const README_LINES: usize = 300;
 /// Files at the edges of gRPC, where generated messages become our types.
-const EDGES: [&str; 14] = [
+const EDGES: [&str; 15] = [
     "grpc.rs",
     "desk_grpc.rs",
+    "search_grpc.rs",
     "enrol.rs",
     "receive.rs",
     "join.rs",

@@ -7,6 +7,7 @@ use std::path::Path;
 use liandong_server::{
     clock, command,
     output::{Exit, Output},
+    search,
     site::{State, Status},
 };
 use serde_json::Value;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use super::recover;
 use crate::{
     app::AppError,
-    command::{Command, SearchResult, Shown},
+    command::{Command, Shown},
     edit::Edited,
     import::plan::Report,
     key, transfer,
@@ -69,12 +70,7 @@ pub(super) fn answer(command: &Command, answer: Value, output: Output) -> Result
             let shown: Vec<Shown> = command::read(answer)?;
             records(&shown, output);
         }
-        Command::Search { .. } => {
-            let result: SearchResult = command::read(answer)?;
-            records(&result.hits, output);
-            output.line(&format!("共 {} 条 / {} in all", result.total, result.total));
-        }
-        Command::SearchCity { .. } => city::found(&command::read(answer)?, output),
+        Command::Search(_) => search::show(answer, output)?,
         Command::Show { .. } => {
             let text = serde_json::to_string_pretty(&answer).unwrap_or_default();
             output.line(&text);

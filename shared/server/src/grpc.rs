@@ -3,6 +3,8 @@
 //! One answer differs: a withdrawn record is a stub with its reason here, because its message has
 //! the fields for it, and a 410 problem over HTTP.
 
+mod search_grpc;
+
 use std::sync::Arc;
 
 use liandong_core::{error::Code, fold, limit};
@@ -24,9 +26,8 @@ use tonic_health::ServingStatus;
 use crate::{
     problem::Problem,
     read::{
-        catalogue::{Catalogue, Found, ListQuery, PAGE_BYTES_MAX},
+        catalogue::{Catalogue, Found, ListQuery},
         params::Params,
-        search::SearchQuery,
     },
     site::Site,
 };
@@ -130,29 +131,17 @@ impl Catalog for CatalogService {
         &self,
         request: Request<pb::SearchRequest>,
     ) -> Result<Response<pb::SearchReply>, Status> {
-        let asked = request.into_inner();
-        let params = params([
-            ("query", asked.query),
-            ("district_code", asked.district_code),
-            ("limit", number(asked.limit)),
-            ("offset", number(asked.offset)),
-        ]);
-        let answer = self.catalogue.ask(move |snapshot| {
-            snapshot.search(&SearchQuery::read(params, ["query", "district_code"], snapshot)?)
-        });
-        let answer = answer.await?;
-        let mut bytes = 0;
-        // What does not fit into a message is asked for again with a larger offset.
-        let fitting = answer.hits.iter().take_while(|hit| {
-            let fits = bytes <= PAGE_BYTES_MAX;
-            bytes += hit.found.entry.payload.len();
-            fits
-        });
-        Ok(Response::new(pb::SearchReply {
-            total: answer.total as u64,
-            hits: fitting.map(|one| hit(&one.found, one.score)).collect(),
-            applied_seq: answer.applied.values().map(|head| head.seq).sum(),
-        }))
+        Ok(Response::new(search_grpc::page(&self.catalogue, request.into_inner()).await?))
+    }
+
+    type SearchStreamStream = search_grpc::Pages;
+
+    async fn search_stream(
+        &self,
+        request: Request<pb::SearchRequest>,
+    ) -> Result<Response<Self::SearchStreamStream>, Status> {
+        let pages = search_grpc::pages(self.catalogue.clone(), request.into_inner()).await?;
+        Ok(Response::new(pages))
     }
 }
 
@@ -182,15 +171,6 @@ fn record(found: &Found) -> pb::Record {
         changed_at_ms: entry.changed_at_ms,
         metadata_json: if live { entry.payload.clone() } else { bytes::Bytes::new() },
         withdrawn_reason: found.withdrawn_reason().to_owned(),
-    }
-}
-
-fn hit(found: &Found, score: f32) -> pb::Hit {
-    pb::Hit {
-        record: Some(record(found)),
-        score,
-        state: found.district.state.name().to_owned(),
-        as_of_ms: found.district.as_of_ms.unwrap_or_default(),
     }
 }
 

@@ -19,6 +19,7 @@ pub mod output;
 pub mod problem;
 pub mod read;
 pub mod retry;
+pub mod search;
 pub mod serve;
 pub mod site;
 pub mod telemetry;

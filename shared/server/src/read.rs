@@ -5,7 +5,7 @@
 //! Invariant: nothing here writes.
 
 mod address;
-mod api;
+pub(crate) mod api;
 mod asset;
 pub(crate) mod catalogue;
 mod conflicts;

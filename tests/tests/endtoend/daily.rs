@@ -34,8 +34,8 @@ async fn what_a_district_imports_is_found_at_the_hub_with_district_and_freshness
     assert!(hit["district"]["as_of_ms"].as_i64().is_some(), "{answer}");
     // On the command line, for programs and for people.
     let answer = city.hub.cli_json(&["search", "博物馆藏品信息14"]).await;
-    assert_eq!(answer["hits"][0]["district"], "浦东新区");
-    assert_eq!(answer["hits"][0]["state"], "in_sync");
+    assert_eq!(answer["hits"][0]["district"]["name"], "浦东新区");
+    assert_eq!(answer["hits"][0]["district"]["state"], "in_sync");
     let told = city.hub.cli(&["search", "博物馆藏品信息14"]).await.exits(0).stdout;
     assert!(told.contains("浦东新区") && told.contains("in_sync"), "{told}");
     let told = city.hub.cli(&["status"]).await.exits(0).stdout;

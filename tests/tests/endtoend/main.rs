@@ -30,6 +30,7 @@ mod recovery;
 mod refusal;
 mod renewal;
 mod repair;
+mod search;
 mod transfer;
 
 use liandong_tests::{City, Member, wait_until};

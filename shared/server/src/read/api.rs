@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::{
     Reader,
-    catalogue::{Found, ListQuery},
+    catalogue::{Found, ListQuery, Snapshot},
     mark::Marks,
     params::Params,
     search::{FacetValue, SearchHit, SearchQuery, Source, Suggestion, Why, read_scope},
@@ -259,7 +259,7 @@ impl Hit {
 
 /// One page of a search.
 #[derive(Debug, Serialize)]
-pub(super) struct SearchPage {
+pub(crate) struct SearchPage {
     /// Hits: data, each with its copies.
     total: usize,
     /// Records: what facets count.
@@ -290,6 +290,9 @@ pub(super) struct SearchPage {
 struct Replica {
     stale: bool,
     complete: bool,
+    /// Why it is not current, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<String>,
 }
 
 /// `GET /api/v1/search?q=&district=&area=&<facet>=&facets=&sort=&copies=&explain=&since=&until=&limit=&offset=&after=`
@@ -297,18 +300,20 @@ struct Replica {
 pub(super) async fn search(
     State(reader): State<Arc<Reader>>,
     uri: OriginalUri,
-    mut params: Params,
+    params: Params,
 ) -> Result<Json<SearchPage>, ApiError> {
+    let page = reader.catalogue.ask(move |snapshot| found(snapshot, params));
+    Ok(Json(page.await.map_err(at(uri))?))
+}
+
+/// What a search finds, as a document.
+pub(crate) fn found(snapshot: &Snapshot<'_>, mut params: Params) -> Result<SearchPage, Problem> {
     let begun = Instant::now();
-    let answer = reader.catalogue.ask(move |snapshot| {
-        let city = read_scope(&mut params);
-        let scoped = snapshot.scoped(city);
-        let query = SearchQuery::read(params, ["q", "district"], &scoped)?;
-        let answer = scoped.search(&query)?;
-        Ok((answer, scoped.site.replica().filter(|_| city)))
-    });
-    let (answer, replica) = answer.await.map_err(at(uri))?;
-    Ok(Json(SearchPage {
+    let snapshot = snapshot.scoped(read_scope(&mut params));
+    let query = SearchQuery::read(params, ["q", "district"], &snapshot)?;
+    let answer = snapshot.search(&query)?;
+    let replica = snapshot.site.replica().filter(|_| snapshot.city);
+    Ok(SearchPage {
         total: answer.total,
         records: answer.records,
         hits: answer.hits.iter().filter_map(Hit::of).collect(),
@@ -319,8 +324,12 @@ pub(super) async fn search(
         applied: answer.applied,
         as_of: replica.as_ref().map_or(answer.as_of, |city| city.as_of),
         took_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        replica: replica.map(|city| Replica { stale: city.stale, complete: city.complete }),
-    }))
+        replica: replica.map(|city| Replica {
+            stale: city.stale,
+            complete: city.complete,
+            explain: city.explain.filter(|_| city.stale),
+        }),
+    })
 }
 
 /// `GET /api/v1/suggest?q=&scope=&format=`

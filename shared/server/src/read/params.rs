@@ -180,20 +180,23 @@ impl Params {
             match Facet::SHOWN.iter().find(|facet| facet.name() == given.trim()) {
                 Some(facet) => chosen.push(*facet),
                 None if given.trim() == "all" => chosen.extend(Facet::SHOWN),
-                None => {
-                    let known: Vec<&str> = Facet::SHOWN.iter().map(|facet| facet.name()).collect();
-                    let (shown, known) = (shown(given), known.join(", "));
-                    self.fault(
-                        name,
-                        format!("{name} 可取 all 或 {known}，收到的是“{shown}”"),
-                        format!("{name} may be all or any of {known}, not {shown:?}"),
-                    );
-                }
+                None => self.unknown_facet(name, given),
             }
         }
         chosen.sort_unstable();
         chosen.dedup();
         chosen
+    }
+
+    /// Notes a name that no facet has.
+    pub(crate) fn unknown_facet(&mut self, name: &str, given: &str) {
+        let known: Vec<&str> = Facet::SHOWN.iter().map(|facet| facet.name()).collect();
+        let (shown, known) = (shown(given), known.join(", "));
+        self.fault(
+            name,
+            format!("{name} 可取 {known}，收到的是“{shown}”"),
+            format!("{name} may be any of {known}, not {shown:?}"),
+        );
     }
 
     /// A record id.

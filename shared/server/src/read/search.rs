@@ -10,7 +10,7 @@ use liandong_core::{
     record::Record,
     search::{self, Piece},
 };
-use liandong_store::{Cursor, Facet, Query, Sort, SortBy, Understood};
+use liandong_store::{Cursor, Facet, Query, Sort, SortBy, SortKey, Understood};
 use serde::Serialize;
 
 use super::{
@@ -106,6 +106,8 @@ pub(crate) struct Source {
 pub(crate) struct SearchHit {
     pub(crate) found: Found,
     pub(crate) score: f32,
+    /// Where it stands in the order.
+    pub(crate) key: SortKey,
     /// The title in pieces.
     pub(crate) title: Vec<Piece>,
     /// The abstract in pieces.
@@ -241,7 +243,7 @@ impl Snapshot<'_> {
             text: query.text.clone(),
             expr: query.expr(),
             feeds: Some(feeds.clone()),
-            public_only: true,
+            public_only: !self.staff,
             chosen: picked,
             facets: query.facets.clone(),
             sort: query.sort,
@@ -272,7 +274,7 @@ impl Snapshot<'_> {
                 continue;
             }
             let sources = if query.apart { Vec::new() } else { self.sources(hit.id)? };
-            hits.push(SearchHit::new(found, hit.score, sources, &terms, query.explain));
+            hits.push(SearchHit::new(found, (hit.score, hit.key), sources, &terms, query.explain));
         }
         let shown = self.districts.iter().filter(|d| d.feed.is_some_and(|f| feeds.contains(&f)));
         let as_of = shown.filter_map(|district| district.as_of_ms).min();
@@ -500,7 +502,7 @@ fn terms(understood: &Understood) -> Vec<String> {
 impl SearchHit {
     fn new(
         found: Found,
-        score: f32,
+        (score, key): (f32, SortKey),
         sources: Vec<Source>,
         terms: &[String],
         explain: bool,
@@ -512,7 +514,7 @@ impl SearchHit {
         let title = search::mark(found.title(), terms);
         let summary = found.live().map_or("", |record| &record.summary);
         let summary = search::mark(summary, terms);
-        Self { found, score, title, summary, sources, why }
+        Self { found, score, key, title, summary, sources, why }
     }
 }
 
