@@ -47,7 +47,7 @@ use schema::{Fields, schema};
 /// Version of schema and documents; another one in the index means: build it again.
 const VERSION: u32 = 100 + ANALYSIS_VERSION;
 /// Memory for documents between two commits, bytes.
-const WRITER_BYTES: usize = 64 * 1024 * 1024;
+const WRITER_BYTES: usize = 32 * 1024 * 1024;
 /// Largest segment that is merged again, documents: the cost of a commit stays bounded.
 const MERGED_DOCS_MAX: usize = 500_000;
 

@@ -210,6 +210,10 @@ fn orders(hub: &mut Pen, ops: &[Op], seqs: &[(u64, bool)]) -> Vec<Op> {
 
 /// Folded, erased, searchable.
 fn settle(store: &Store) {
+    // What is ordered erased is known when the hub's feed is folded.
+    for (feed, progress) in store.progress() {
+        wait("the first fold", store.applied(feed, progress.head.seq));
+    }
     let city = store.city();
     wait("erasing", store.erase(&city)).unwrap();
     for (feed, progress) in store.progress() {
@@ -308,7 +312,8 @@ fn what_is_erased_is_shown_as_gone_until_its_district_writes_again() {
             assert!(report.faults.is_empty(), "{what}: {:?}", report.faults);
             roots.push(store.feed(FEED).unwrap().root);
             drop(store);
-            assert!(files_with_secret(dir.path()).is_empty(), "{what}, replica {late}");
+            let left = files_with_secret(dir.path());
+            assert!(left.is_empty(), "{what}, replica {late}: {left:?}");
             // A start from the journals alone comes to the same.
             std::fs::remove_dir_all(dir.path().join("view")).unwrap();
             let again = self::store(dir.path());
