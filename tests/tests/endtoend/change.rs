@@ -91,6 +91,11 @@ async fn a_district_whose_key_is_refused_is_told_the_way_out_and_the_hub_lets_th
     let id = |which: &str| rotated[which].as_str().unwrap().to_owned();
     let (old, new) = (id("old"), id("key"));
     writes(&city, &node, 2).await;
+    wait_until("the hub has countersigned the rotation", async || {
+        let listed = hub(&city, &["key", "list", "310115"]).await.to_string();
+        listed.contains(&new).then_some(()).ok_or(listed)
+    })
+    .await;
     let restore = |key: &str, from: &str| format!("key restore 310115 --key {key} --from {from}");
     // The hub waits for the old key, as after a loss at both ends; the node has the other one.
     let waits = restore(&old, "4");

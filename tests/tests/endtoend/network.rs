@@ -26,7 +26,7 @@ use crate::PROGRAM;
 /// Memory that a hub may need beyond what it had, whatever its peers do, bytes.
 pub(crate) const GROWTH_MAX: u64 = 96 * 1024 * 1024;
 
-/// Resident memory of a process, bytes.
+/// Memory of a process that is its own, bytes: pages of files that it has mapped are the system's to take back.
 pub(crate) fn memory(member: &Member) -> u64 {
     memory_of(&member.pid().expect("a running process").to_string())
 }
@@ -34,8 +34,9 @@ pub(crate) fn memory(member: &Member) -> u64 {
 fn memory_of(process: &str) -> u64 {
     let path = format!("/proc/{process}/statm");
     let text = std::fs::read_to_string(path).expect("the size of a process");
-    let pages: u64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a size");
-    pages * 4096
+    let pages: Vec<u64> = text.split(' ').filter_map(|pages| pages.trim().parse().ok()).collect();
+    let [_size, resident, shared, ..] = pages[..] else { panic!("a size is missing in {text}") };
+    (resident - shared) * 4096
 }
 
 fn address(url: &str) -> std::net::SocketAddr {
