@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
 };
@@ -155,8 +155,10 @@ struct Shared {
     shown: Shown,
     /// A new index that is built beside the serving one, with what has to be looked at again in it.
     beside: Mutex<Option<BTreeSet<RecordId>>>,
-    /// The one that is ready to serve.
-    fresh: Mutex<Option<Index>>,
+    /// The one that is ready to serve, and how often the serving one had been emptied when it was begun.
+    fresh: Mutex<Option<(u64, Index)>>,
+    /// Counts how often the index was emptied: one that was begun before stands on journals that may be gone.
+    emptied: AtomicU64,
     builder: Mutex<Option<JoinHandle<()>>>,
     progress: RwLock<Progress>,
     changed: watch::Sender<u64>,
@@ -269,6 +271,7 @@ impl Shared {
     /// Empties the index; the indexer fills it again from the journals.
     fn clear_index(&self) -> Result<(), StoreError> {
         let _turn = self.index_turn.lock();
+        self.emptied.fetch_add(1, Ordering::AcqRel);
         self.index.load().clear()?;
         for feed in self.feeds() {
             self.publish(feed, |progress| progress.indexed = Head::EMPTY);
@@ -354,6 +357,7 @@ impl Store {
             shown,
             beside: Mutex::default(),
             fresh: Mutex::default(),
+            emptied: AtomicU64::new(0),
             builder: Mutex::default(),
             progress: RwLock::default(),
             changed: watch::Sender::new(0),

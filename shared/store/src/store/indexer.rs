@@ -88,9 +88,18 @@ fn gather(shared: &Shared) {
 /// is ready.
 fn renew(shared: &Arc<Shared>) {
     let fresh = shared.fresh.lock().take();
-    if let Some(fresh) = fresh {
-        if let Err(error) = exchange(shared, fresh) {
-            tracing::error!(%error, "the new search index cannot serve; the old one goes on");
+    if let Some((emptied, fresh)) = fresh {
+        match exchange(shared, emptied, fresh) {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::info!(
+                    "a journal was exchanged meanwhile; the new search index is begun again"
+                );
+                shared.rebuild_index.store(true, Ordering::Release);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new search index cannot serve; the old one goes on");
+            }
         }
         *shared.beside.lock() = None;
     }
@@ -101,10 +110,11 @@ fn renew(shared: &Arc<Shared>) {
     }
     *shared.beside.lock() = Some(BTreeSet::new());
     let builder = Arc::clone(shared);
+    let emptied = shared.emptied.load(Ordering::Acquire);
     let thread = std::thread::Builder::new().name("index-builder".to_owned());
     let spawned = thread.spawn(move || {
         match build(&builder) {
-            Ok(fresh) => *builder.fresh.lock() = fresh,
+            Ok(fresh) => *builder.fresh.lock() = fresh.map(|fresh| (emptied, fresh)),
             Err(error) => {
                 tracing::error!(%error, "no new search index can be built; the old one goes on");
                 *builder.beside.lock() = None;
@@ -150,9 +160,13 @@ fn build(shared: &Shared) -> Result<Option<Index>, StoreError> {
     Ok(Some(fresh))
 }
 
-/// Lets a new index serve.
-fn exchange(shared: &Shared, fresh: Index) -> Result<(), StoreError> {
+/// Lets a new index serve, unless the serving one was emptied since it was begun: its positions may then name ops of a
+/// journal that was exchanged. Returns whether it serves.
+fn exchange(shared: &Shared, emptied: u64, fresh: Index) -> Result<bool, StoreError> {
     let _turn = shared.index_turn.lock();
+    if shared.emptied.load(Ordering::Acquire) != emptied {
+        return Ok(false);
+    }
     let again = shared.beside.lock().take().unwrap_or_default();
     let mut round = Round::of(shared);
     for id in again {
@@ -167,7 +181,7 @@ fn exchange(shared: &Shared, fresh: Index) -> Result<(), StoreError> {
         let head = feeds.get(&feed).copied().unwrap_or(Head::EMPTY);
         shared.publish(feed, |progress| progress.indexed = head);
     }
-    Ok(())
+    Ok(true)
 }
 
 fn rules_of<'a>(

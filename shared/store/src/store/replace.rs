@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use liandong_core::{
@@ -139,6 +139,7 @@ fn try_replace(shared: &Shared, replacement: &Replacement) -> Result<Head, Store
         let old = std::mem::replace(&mut *shared.projection.lock(), fresh);
         drop(journals);
         shared.publish(*feed, |progress| progress.head = head);
+        shared.emptied.fetch_add(1, Ordering::AcqRel);
         shared.index.load().clear()?;
         for feed in shared.feeds() {
             shared.publish(feed, |progress| progress.indexed = Head::EMPTY);
