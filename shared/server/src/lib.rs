@@ -24,3 +24,8 @@ pub mod serve;
 pub mod site;
 pub mod telemetry;
 pub mod tls;
+
+/// Threads hand each other what they read, so memory is mostly freed by another one than took it: the C library's
+/// allocator makes them wait for each other then.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

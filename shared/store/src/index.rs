@@ -10,6 +10,7 @@ mod bare;
 mod column;
 mod compile;
 mod document;
+mod pass;
 mod schema;
 mod search;
 
@@ -40,8 +41,8 @@ use crate::{
     error::StoreError,
     projector::{generation_dir, generations},
 };
-use analysis::{Grams, Words};
-use column::AllNames;
+use analysis::{Grams, Sounds, Words};
+use column::Columns;
 use schema::{Fields, schema};
 
 /// Version of schema and documents; another one in the index means: build it again.
@@ -99,7 +100,7 @@ pub(crate) struct Index {
     fields: Fields,
     ground: Ground,
     jieba: Arc<Jieba>,
-    names: AllNames,
+    columns: Columns,
     reader: IndexReader,
     writer: Mutex<IndexWriter>,
     applied: Mutex<Applied>,
@@ -164,6 +165,7 @@ impl Index {
         let jieba = analysis::jieba(&ground.words);
         tantivy.tokenizers().register("words", Words::new(Arc::clone(&jieba)));
         tantivy.tokenizers().register("grams", Grams::default());
+        tantivy.tokenizers().register("sounds", Sounds::default());
         let writer = tantivy
             .writer_with_num_threads(threads, WRITER_BYTES * threads)
             .map_err(StoreError::index)?;
@@ -180,7 +182,7 @@ impl Index {
             fields,
             ground: ground.clone(),
             jieba,
-            names: AllNames::default(),
+            columns: Columns::default(),
             reader,
             writer: Mutex::new(writer),
             applied: Mutex::new(applied),
@@ -230,6 +232,11 @@ impl Index {
         self.jieba.has_word(part)
     }
 
+    /// Reads beforehand what the first searches will ask for.
+    pub(crate) fn warm(&self) -> Result<(), StoreError> {
+        self.columns.warm(self.searcher().segment_readers())
+    }
+
     fn searcher(&self) -> Searcher {
         self.reader.searcher()
     }
@@ -274,10 +281,7 @@ impl Index {
             prepared.commit().map_err(StoreError::index)?;
         }
         self.reader.reload().map_err(StoreError::index)?;
-        let searcher = self.searcher();
-        let segments: Vec<_> =
-            searcher.segment_readers().iter().map(tantivy::SegmentReader::segment_id).collect();
-        self.names.keep(&segments);
+        self.columns.keep(self.searcher().segment_readers())?;
         *self.applied.lock() = applied;
         Ok(())
     }

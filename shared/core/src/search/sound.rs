@@ -17,7 +17,7 @@ pub struct Sounded {
     /// Its place in the text, counted in characters.
     pub at: usize,
     /// Its readings, the usual one first.
-    pub readings: Vec<&'static str>,
+    pub readings: &'static [&'static str],
 }
 
 /// The readings of every Han character of a text.
@@ -29,7 +29,19 @@ pub fn sounds(text: &str) -> Vec<Sounded> {
     text.chars().enumerate().filter_map(sounded).collect()
 }
 
-fn readings(c: char) -> Vec<&'static str> {
+/// Where the characters stand that sound; only those of the rarest names stand beyond. Read once a process.
+const HAN: std::ops::RangeInclusive<char> = '\u{3007}'..='\u{9FFF}';
+
+fn readings(c: char) -> &'static [&'static str] {
+    static TABLE: OnceLock<Vec<Vec<&'static str>>> = OnceLock::new();
+    if !HAN.contains(&c) {
+        return &[];
+    }
+    let table = TABLE.get_or_init(|| HAN.map(look_up).collect());
+    table.get(c as usize - *HAN.start() as usize).map_or(&[], Vec::as_slice)
+}
+
+fn look_up(c: char) -> Vec<&'static str> {
     let mut readings = Vec::new();
     for reading in c.to_pinyin_multi().into_iter().flatten() {
         // A keyboard has no ü: people type v, or u.
@@ -74,7 +86,7 @@ fn letters(text: &str, part: impl Fn(&'static str) -> &'static str) -> String {
 /// All syllables that characters are read by.
 fn known() -> &'static BTreeSet<&'static str> {
     static KNOWN: OnceLock<BTreeSet<&'static str>> = OnceLock::new();
-    KNOWN.get_or_init(|| ('\u{4E00}'..='\u{9FA5}').flat_map(readings).collect())
+    KNOWN.get_or_init(|| HAN.flat_map(readings).copied().collect())
 }
 
 /// Whether a clause may be meant as sounds.

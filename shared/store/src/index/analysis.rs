@@ -1,9 +1,6 @@
 //! How text becomes tokens, for documents and for queries alike.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use jieba_rs::{Jieba, TokenizeMode};
 use liandong_core::search::{bare, sounds};
@@ -116,6 +113,42 @@ impl Tokenizer for Grams {
     }
 }
 
+/// How the text sounds.
+#[derive(Clone, Default)]
+pub(super) struct Sounds {
+    tokens: Vec<Token>,
+}
+
+/// Tokens that are no parts of the text.
+pub(super) struct Heard<'a> {
+    tokens: &'a mut [Token],
+    next: usize,
+}
+
+impl Tokenizer for Sounds {
+    type TokenStream<'a> = Heard<'a>;
+
+    fn token_stream<'a>(&'a mut self, text: &'a str) -> Heard<'a> {
+        self.tokens = sound_tokens(text);
+        Heard { tokens: &mut self.tokens, next: 0 }
+    }
+}
+
+impl TokenStream for Heard<'_> {
+    fn advance(&mut self) -> bool {
+        self.next += 1;
+        self.next <= self.tokens.len()
+    }
+
+    fn token(&self) -> &Token {
+        &self.tokens[self.next - 1]
+    }
+
+    fn token_mut(&mut self) -> &mut Token {
+        &mut self.tokens[self.next - 1]
+    }
+}
+
 /// The words of a query clause.
 pub(super) fn words(jieba: &Arc<Jieba>, text: &str) -> Vec<String> {
     let mut tokenizer = Words::new(Arc::clone(jieba));
@@ -136,24 +169,25 @@ pub(super) fn initials_token(letters: &str) -> String {
 }
 
 /// Syllables and runs of two and three first letters, each at the place of its first character, in every reading.
-pub(super) fn sound_tokens(text: &str) -> Vec<Token> {
+fn sound_tokens(text: &str) -> Vec<Token> {
     let sounded = sounds(text);
     let mut tokens = Vec::new();
     let mut push = |position: usize, text: String| {
         tokens.push(Token { offset_from: 0, offset_to: 0, position, text, position_length: 1 });
     };
     for (index, first) in sounded.iter().enumerate() {
-        for reading in &first.readings {
+        for reading in first.readings {
             push(first.at, (*reading).to_owned());
         }
-        let mut runs: BTreeSet<String> = letters(&first.readings).map(String::from).collect();
+        let mut runs: Vec<String> = letters(first.readings).iter().map(char::to_string).collect();
         for (step, next) in sounded[index + 1..].iter().take(2).enumerate() {
             if next.at != first.at + step + 1 {
                 break;
             }
+            let letters = letters(next.readings);
             let longer = |run: &String| {
                 let run = run.clone();
-                letters(&next.readings).map(move |letter| format!("{run}{letter}"))
+                letters.iter().map(move |letter| run.clone() + letter.encode_utf8(&mut [0; 4]))
             };
             runs = runs.iter().flat_map(longer).collect();
             for run in &runs {
@@ -164,9 +198,12 @@ pub(super) fn sound_tokens(text: &str) -> Vec<Token> {
     tokens
 }
 
-fn letters<'a>(readings: &'a [&'static str]) -> impl Iterator<Item = char> + 'a {
-    let firsts: BTreeSet<char> = readings.iter().filter_map(|r| r.chars().next()).collect();
-    firsts.into_iter()
+/// The first letters of some readings, each once.
+fn letters(readings: &[&str]) -> Vec<char> {
+    let mut firsts: Vec<char> = readings.iter().filter_map(|r| r.chars().next()).collect();
+    firsts.sort_unstable();
+    firsts.dedup();
+    firsts
 }
 
 /// The grams that together mean that the clause is a substring: pairs, or the character itself where it stands alone.

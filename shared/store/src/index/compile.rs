@@ -5,6 +5,7 @@ use std::{ops::Bound, sync::Arc};
 use jieba_rs::Jieba;
 use liandong_core::{
     expr::{Expr, TextField, TimeField},
+    id::FeedId,
     limit,
     record::Visibility,
     search::{self, Vocabulary},
@@ -20,12 +21,12 @@ use tantivy::{
 
 use super::{
     analysis,
-    document::{label_term, visibility_term},
+    document::{filed_term, label_term, visibility_term},
     schema::Fields,
 };
 use crate::{
     error::StoreError,
-    query::{self, Clause, Understood},
+    query::{self, Clause, Facet, Understood},
 };
 
 /// What a title that is the whole query is worth: more than any sum of words.
@@ -74,7 +75,13 @@ impl Compiler<'_> {
         understood: &Understood,
     ) -> Result<Box<dyn Query>, StoreError> {
         let mut clauses = self.scope(query)?;
-        clauses.extend(self.text(&query.text, understood));
+        let everything =
+            understood.clauses.is_empty() && search::fold(&query.text).trim().is_empty();
+        if everything && !clauses.is_empty() {
+            // All are worth the same; what is filtered is not looked up again among everything.
+            return Ok(Box::new(ConstScoreQuery::new(Box::new(BooleanQuery::new(clauses)), 1.0)));
+        }
+        clauses.extend(self.text(everything, &query.text, understood));
         Ok(Box::new(BooleanQuery::new(clauses)))
     }
 
@@ -95,11 +102,7 @@ impl Compiler<'_> {
             let mut chars: Vec<char> = text.chars().take(NEAR_CHARS_MAX).collect();
             chars.sort_unstable();
             chars.dedup();
-            let least = chars.len().saturating_sub(1).max(1);
-            let chars =
-                chars.iter().map(|c| term(grams, &c.to_string(), IndexRecordOption::WithFreqs));
-            let most = BooleanQuery::union_with_minimum_required_clauses(chars.collect(), least);
-            any.push((Occur::Should, boosted(Box::new(most), 2.0)));
+            any.push((Occur::Should, boosted(all_but_one(grams, &chars), 2.0)));
             let heard = search::sounds(&text).into_iter().filter_map(|sounded| {
                 let reading = sounded.readings.first()?;
                 Some((sounded.at, Term::from_field_text(spoken, reading)))
@@ -151,19 +154,20 @@ impl Compiler<'_> {
         let mut clauses: Clauses = Vec::new();
         if query.public_only {
             let term = visibility_term(Visibility::Public);
-            clauses.push((Occur::Must, filter(self.fields.visibility, &[term.to_owned()])));
+            clauses.push((Occur::Must, self.filter(&[term])));
         }
-        if let (Some(feeds), Some(field)) =
-            (&query.feeds, self.fields.facets.get(&query::Facet::District))
-        {
-            let feeds: Vec<String> = feeds.iter().map(ToString::to_string).collect();
-            clauses.push((Occur::Must, filter(*field, &feeds)));
+        if let Some(feeds) = &query.feeds {
+            let term = |feed: &FeedId| filed_term(Facet::District, &feed.to_string());
+            let terms: Vec<String> = feeds.iter().map(term).collect();
+            clauses.push((Occur::Must, self.filter(&terms)));
         }
         let uncounted = query.chosen.iter().filter(|(facet, _)| !query.facets.contains(facet));
         for (facet, values) in uncounted {
             // Freshness is no field; the collector looks at it in any case.
-            if let Some(field) = self.fields.facets.get(facet) {
-                clauses.push((Occur::Must, filter(*field, values)));
+            if self.fields.facets.contains_key(facet) {
+                let term = |value: &String| filed_term(*facet, value);
+                let terms: Vec<String> = values.iter().map(term).collect();
+                clauses.push((Occur::Must, self.filter(&terms)));
             }
         }
         if let Some(expr) = &query.expr {
@@ -172,11 +176,20 @@ impl Compiler<'_> {
         Ok(clauses)
     }
 
-    fn text(&self, typed: &str, understood: &Understood) -> Clauses {
+    /// Filed under one of the terms, without influence on the score.
+    fn filter(&self, terms: &[String]) -> Box<dyn Query> {
+        let one = |text: &String| term(self.fields.filed, text, IndexRecordOption::Basic);
+        let any = match terms {
+            [only] => one(only),
+            _ => Box::new(BooleanQuery::union(terms.iter().map(one).collect())),
+        };
+        Box::new(ConstScoreQuery::new(any, 0.0))
+    }
+
+    fn text(&self, everything: bool, typed: &str, understood: &Understood) -> Clauses {
         if understood.clauses.is_empty() {
             // Nothing to look for: everything, unless what was typed is only punctuation.
-            let nothing = if search::fold(typed).trim().is_empty() { all() } else { none() };
-            return vec![(Occur::Must, nothing)];
+            return vec![(Occur::Must, if everything { all() } else { none() })];
         }
         if understood.relaxed {
             return vec![(Occur::Must, self.relaxed(understood))];
@@ -191,7 +204,7 @@ impl Compiler<'_> {
 
     /// A clause matches as a substring of a name, or with all of its words in one record, or by another way to say it,
     /// or by its sound.
-    fn clause(&self, clause: &Clause) -> Box<dyn Query> {
+    pub(super) fn clause(&self, clause: &Clause) -> Box<dyn Query> {
         let mut any: Clauses = self.said(&clause.text, &clause.words);
         for variant in &clause.variants {
             let words = analysis::words(self.jieba, variant);
@@ -345,6 +358,20 @@ impl Compiler<'_> {
     }
 }
 
+/// All characters, or all but any one of them. Said as conjunctions, because the rarest character leads those: a union
+/// that counts would visit every record that has any of them.
+fn all_but_one(field: Field, chars: &[char]) -> Box<dyn Query> {
+    let one = |c: &char| term(field, &c.to_string(), IndexRecordOption::WithFreqs);
+    if chars.len() < 3 {
+        return Box::new(BooleanQuery::union(chars.iter().map(one).collect()));
+    }
+    let without = |left_out: usize| -> Box<dyn Query> {
+        let others = chars.iter().enumerate().filter(|(at, _)| *at != left_out);
+        Box::new(BooleanQuery::intersection(others.map(|(_, c)| one(c)).collect()))
+    };
+    Box::new(BooleanQuery::union((0..chars.len()).map(without).collect()))
+}
+
 /// The clause as a substring: a phrase of pairs.
 pub(super) fn substring(field: Field, text: &str) -> Option<Box<dyn Query>> {
     let terms: Vec<(usize, Term)> = analysis::grams(text)
@@ -440,13 +467,4 @@ fn term(field: Field, text: &str, option: IndexRecordOption) -> Box<dyn Query> {
 
 fn boosted(query: Box<dyn Query>, weight: f32) -> Box<dyn Query> {
     Box::new(BoostQuery::new(query, weight))
-}
-
-/// One of the values, without influence on the score.
-fn filter(field: Field, values: &[String]) -> Box<dyn Query> {
-    let any = values
-        .iter()
-        .map(|value| (Occur::Should, term(field, value, IndexRecordOption::Basic)))
-        .collect();
-    Box::new(ConstScoreQuery::new(Box::new(BooleanQuery::new(any)), 0.0))
 }

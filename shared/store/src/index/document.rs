@@ -3,20 +3,24 @@
 use jiff::civil::Date;
 use liandong_core::{
     city::City,
-    id::{DistrictCode, FeedId, RecordId},
+    id::{DistrictCode, FeedId, Hash, RecordId},
     label,
     record::{Record, Visibility},
     search,
 };
-use tantivy::{TantivyDocument, schema::Field, tokenizer::PreTokenizedString};
+use tantivy::{TantivyDocument, schema::Field};
 
-use super::{analysis, schema::Fields};
+use super::schema::Fields;
 use crate::query::Facet;
 
 /// Longest name that is sorted by, characters.
 const NAME_CHARS: usize = 64;
 /// Between the name of a label and its value.
 pub(super) const LABEL: char = '\u{1F}';
+/// Longest value that is a term as it is, bytes.
+const LABEL_BYTES_MAX: usize = 96;
+/// What patterns can find of a longer one, characters.
+const LABEL_BEGIN_CHARS: usize = 24;
 /// Stands for a missing day of data: older than any.
 pub(super) const NO_DAY: i64 = i64::MIN;
 /// Stands for data that are never due.
@@ -97,27 +101,37 @@ pub(super) fn tie(id: RecordId) -> u64 {
     label::dataset_order(id)
 }
 
-/// A label as a term.
+/// A label as a term. Of a long value the beginning stands there, and a hash that tells it from others.
 pub(super) fn label_term(key: &str, value: Option<&str>) -> String {
-    match value {
-        Some(value) => format!("{key}{LABEL}{value}"),
-        None => key.to_owned(),
+    let Some(value) = value else { return key.to_owned() };
+    if value.len() <= LABEL_BYTES_MAX {
+        return format!("{key}{LABEL}{value}");
     }
+    let hash = Hash::of(&[value.as_bytes()]);
+    let begin: String = value.chars().take(LABEL_BEGIN_CHARS).collect();
+    format!("{key}{LABEL}{begin}{LABEL}{}", hex::encode(&hash.as_bytes()[..8]))
 }
 
-pub(super) fn visibility_term(visibility: Visibility) -> &'static str {
-    match visibility {
+/// A value of a facet as a term.
+pub(super) fn filed_term(facet: Facet, value: &str) -> String {
+    label_term(facet.name(), Some(value))
+}
+
+/// Who may see a record, as a term.
+pub(super) fn visibility_term(visibility: Visibility) -> String {
+    let who = match visibility {
         Visibility::Restricted => "restricted",
         Visibility::Shared => "shared",
         Visibility::Public => "public",
-    }
+    };
+    label_term("visibility", Some(who))
 }
 
 impl Document<'_> {
     pub(super) fn build(&self, fields: &Fields) -> TantivyDocument {
         let mut document = TantivyDocument::default();
         document.add_text(fields.id, self.id.to_string());
-        document.add_text(fields.visibility, visibility_term(self.visibility));
+        document.add_text(fields.filed, visibility_term(self.visibility));
         document.add_u64(fields.tie, tie(self.id));
         document.add_u64(fields.group, self.group.map_or(0, |group| tie(group).max(1)));
         document.add_i64(fields.created, self.stamps.created_us);
@@ -137,7 +151,7 @@ impl Document<'_> {
         let title = search::fold(&record.title);
         document.add_text(fields.title, &title);
         document.add_text(fields.title_grams, &title);
-        document.add_field_value(fields.title_sounds, &sounds(&title));
+        document.add_text(fields.title_sounds, &title);
         let spelled = search::spell(&title);
         document.add_text(fields.exact, search::bare(&title));
         document.add_text(fields.exact, &spelled);
@@ -150,7 +164,7 @@ impl Document<'_> {
             document.add_text(words, &folded);
             document.add_text(fields.name_grams, &folded);
             if sounded {
-                document.add_field_value(fields.name_sounds, &sounds(&folded));
+                document.add_text(fields.name_sounds, &folded);
             }
         };
         named(fields.provider, &record.provider.name, true);
@@ -183,6 +197,7 @@ impl Document<'_> {
         let mut add = |facet: Facet, value: &str| {
             if let Some(field) = fields.facets.get(&facet) {
                 document.add_text(*field, value);
+                document.add_text(fields.filed, filed_term(facet, value));
             }
         };
         add(Facet::District, &self.feed.to_string());
@@ -214,8 +229,4 @@ impl Document<'_> {
             add(Facet::Tag, &tag);
         }
     }
-}
-
-fn sounds(folded: &str) -> PreTokenizedString {
-    PreTokenizedString { text: String::new(), tokens: analysis::sound_tokens(folded) }
 }

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use tantivy::schema::{
-    FAST, Field, INDEXED, IndexRecordOption, NumericOptions, STRING, Schema, TextFieldIndexing,
-    TextOptions,
+    FAST, Field, IndexRecordOption, NumericOptions, STRING, Schema, TextFieldIndexing, TextOptions,
 };
 
 use crate::query::Facet;
 
 /// Fields of the index. Words rank; grams (single characters and pairs) find any substring; sounds find pinyin; labels
-/// are what programs ask for; the rest is read by columns.
+/// are what programs ask for; `filed` has the values of all facets and who may see it; the rest is read by columns.
+///
+/// Each field with terms costs a dictionary in every segment, however small: a commit takes as long as there are many.
 #[derive(Debug, Clone)]
 pub(super) struct Fields {
     pub(super) id: Field,
-    pub(super) visibility: Field,
+    pub(super) filed: Field,
     pub(super) labels: Field,
     pub(super) exact: Field,
     pub(super) title: Field,
@@ -76,16 +77,17 @@ pub(super) fn schema() -> (Schema, Fields) {
     };
     let words = || text("words", IndexRecordOption::WithFreqs);
     let grams = || text("grams", IndexRecordOption::WithFreqsAndPositions);
-    let sounds = || text("raw", IndexRecordOption::WithFreqsAndPositions);
+    let sounds = || text("sounds", IndexRecordOption::WithFreqsAndPositions);
     let column = || NumericOptions::default().set_fast();
+    let names = || TextOptions::default().set_fast("raw");
     let facets = COLUMNS
         .iter()
-        .map(|facet| (*facet, builder.add_text_field(facet.name(), STRING | FAST)))
+        .map(|facet| (*facet, builder.add_text_field(facet.name(), names())))
         .collect();
     let fields = Fields {
         facets,
         id: builder.add_text_field("id", STRING | FAST),
-        visibility: builder.add_text_field("visibility", STRING),
+        filed: builder.add_text_field("filed", STRING),
         labels: builder.add_text_field("labels", STRING),
         exact: builder.add_text_field("exact", STRING),
         title: builder.add_text_field("title", words()),
@@ -98,11 +100,11 @@ pub(super) fn schema() -> (Schema, Fields) {
         name_grams: builder.add_text_field("name_grams", grams()),
         title_sounds: builder.add_text_field("title_sounds", sounds()),
         name_sounds: builder.add_text_field("name_sounds", sounds()),
-        name: builder.add_text_field("name", TextOptions::default().set_fast("raw")),
+        name: builder.add_text_field("name", names()),
         tie: builder.add_u64_field("tie", column()),
         group: builder.add_u64_field("copies", column()),
-        created: builder.add_i64_field("created", column() | INDEXED),
-        modified: builder.add_i64_field("modified", column() | INDEXED),
+        created: builder.add_i64_field("created", column()),
+        modified: builder.add_i64_field("modified", column()),
         day: builder.add_i64_field("day", column()),
         due: builder.add_i64_field("due", column()),
     };

@@ -8,35 +8,30 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
 };
 
-use liandong_core::{expr::Expr, id::RecordId, limit, search::Vocabulary};
+use liandong_core::{expr::Expr, limit, search::Vocabulary};
+use rayon::prelude::*;
 use tantivy::{
-    DocId, Searcher, SegmentReader, Term,
-    columnar::{Column, StrColumn},
-    query::{Bm25StatisticsProvider, EnableScoring, Weight},
+    DocId, DocSet as _, Searcher, TERMINATED, Term,
+    columnar::StrColumn,
+    query::{Bm25StatisticsProvider, EnableScoring},
     schema::Field,
 };
 
 use super::{
     Index,
-    column::{BLOCK, FacetColumn},
     compile::Compiler,
-    document::{NO_DAY, day_number, tie},
+    document::{day_number, tie},
+    pass::{Order, Pass, Ranked},
 };
 use crate::{
     error::StoreError,
     query::{Answer, Cursor, Facet, Hit, Look, Query, SortBy, SortKey},
 };
 
-/// Facets that can be looked at in one query: one bit each.
-const FACETS_MAX: usize = 32;
-/// What the newest data are worth more than old ones.
-const FRESHNESS_WORTH: f32 = 0.15;
 /// A query of so many words is answered with what has most of them when nothing has all.
 const RELAXED_WORDS: usize = 5;
 /// Microseconds of a day.
 const DAY_US: i64 = 24 * 3600 * 1_000_000;
-/// Age at which data are worth nothing more, days.
-const OLD_DAYS: f32 = 3_650.0;
 
 /// Asks what is near to a text or begins as it does.
 pub(crate) fn look(
@@ -48,11 +43,43 @@ pub(crate) fn look(
     let Some(first) = indexes.first() else { return Ok(Answer::default()) };
     let compiler = Compiler { fields: &first.fields, jieba: &first.jieba, vocabulary };
     let parts: Vec<Part<'_>> = indexes.iter().map(|index| Part::of(index)).collect();
+    let query = &without_idle_scope(&parts, query)?;
     let wanted = match kind {
+        Look::Near if are_all_known(&parts, &compiler, &query.text)? => {
+            return Ok(Answer::default());
+        }
         Look::Near => compiler.near(query)?,
         Look::Typed => compiler.typed(query)?,
     };
     run(&parts, query, wanted.as_ref())
+}
+
+/// Whether each of several clauses is met somewhere: then none is misspelled, they only never meet.
+fn are_all_known(
+    parts: &[Part<'_>],
+    compiler: &Compiler<'_>,
+    text: &str,
+) -> Result<bool, StoreError> {
+    let clauses = compiler.understand(text).clauses;
+    for clause in &clauses {
+        let clause = compiler.clause(clause);
+        if !is_met(parts, clause.as_ref()).map_err(StoreError::index)? {
+            return Ok(false);
+        }
+    }
+    Ok(clauses.len() > 1)
+}
+
+fn is_met(parts: &[Part<'_>], query: &dyn tantivy::query::Query) -> tantivy::Result<bool> {
+    for part in parts {
+        let weight = query.weight(EnableScoring::disabled_from_searcher(&part.searcher))?;
+        for segment in part.searcher.segment_readers() {
+            if weight.scorer(segment, 1.0)?.doc() != TERMINATED {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Asks indexes as if they were one. No record may be in two of them.
@@ -68,8 +95,9 @@ pub(crate) fn search(
         let query = Query { text: String::new(), expr: Some(Expr::And(expr)), ..query.clone() };
         return search(indexes, &query, vocabulary);
     }
-    let mut understood = compiler.understand(&query.text);
     let parts: Vec<Part<'_>> = indexes.iter().map(|index| Part::of(index)).collect();
+    let query = &without_idle_scope(&parts, query)?;
+    let mut understood = compiler.understand(&query.text);
     let mut answer = run(&parts, query, compiler.compile(query, &understood)?.as_ref())?;
     let words = || understood.clauses.iter().map(|clause| clause.words.len()).sum::<usize>();
     if query.relax && answer.records == 0 && words() >= RELAXED_WORDS {
@@ -81,6 +109,21 @@ pub(crate) fn search(
     }
     answer.understood = understood;
     Ok(answer)
+}
+
+/// A question to districts that are all there are needs no look at the district of each record.
+fn without_idle_scope(parts: &[Part<'_>], query: &Query) -> Result<Query, StoreError> {
+    let mut query = query.clone();
+    let Some(feeds) = &query.feeds else { return Ok(query) };
+    let feeds: Vec<String> = feeds.iter().map(ToString::to_string).collect();
+    for part in parts {
+        let segments = part.searcher.segment_readers();
+        if !part.index.columns.are_within(Facet::District, segments, &feeds)? {
+            return Ok(query);
+        }
+    }
+    query.feeds = None;
+    Ok(query)
 }
 
 /// A text that is written in the grammar of programs, read so; anything else is words.
@@ -166,15 +209,19 @@ fn run(
         };
         let weight = compiled.weight(scoring).map_err(StoreError::index)?;
         let mut sums = HashMap::new();
-        for (segment_at, segment) in part.searcher.segment_readers().iter().enumerate() {
+        let passes = part.searcher.segment_readers().par_iter().map(|segment| {
             let mut pass = Pass::open(query, part.index, segment, found.keep)?;
             pass.run(weight.as_ref(), segment)?;
+            Ok(pass)
+        });
+        let passes = passes.collect::<Result<Vec<Pass>, StoreError>>()?;
+        for (segment_at, pass) in passes.into_iter().enumerate() {
             pass.facets.iter().for_each(|column| column.add_to(&mut sums));
             found.take(pass, (part_at, segment_at), query)?;
         }
         for facet in &query.facets {
             let sum = sums.get(facet).map_or(&[][..], Vec::as_slice);
-            let named = part.index.names.named(*facet, sum).into_iter();
+            let named = part.index.columns.named(*facet, sum).into_iter();
             facets.extend(named.map(|(name, count)| (*facet, count, name)));
         }
     }
@@ -200,258 +247,6 @@ fn counted(query: &Query, all: Vec<(Facet, u64, String)>) -> BTreeMap<Facet, Vec
         (facet, values)
     };
     sums.into_iter().map(sorted).collect()
-}
-
-/// What a record is sorted by in one segment.
-enum Order {
-    Score,
-    Number(Column<i64>),
-    /// By the ordinal of a text; ordinals of different segments say nothing of each other.
-    Text(StrColumn),
-}
-
-/// One pass over one segment.
-struct Pass {
-    descending: bool,
-    keep: usize,
-    facets: Vec<FacetColumn>,
-    counted: usize,
-    order: Order,
-    day: Column<i64>,
-    today: i64,
-    tie: Column<u64>,
-    group: Option<Column<u64>>,
-    /// What comes before it is on an earlier page.
-    after: Option<After>,
-    records: usize,
-    alone: usize,
-    best: Vec<Ranked>,
-    worst: Option<(u64, u64)>,
-    groups: HashMap<u64, Ranked>,
-}
-
-/// Where a page begins, in the terms of one segment.
-#[derive(Debug, Clone, Copy)]
-struct After {
-    rank: u64,
-    /// Whether a record of the same rank may be on the page, beyond this tie.
-    tie: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Ranked {
-    /// Smallest first.
-    rank: u64,
-    tie: u64,
-    score: f32,
-    doc: DocId,
-}
-
-impl Pass {
-    fn open(
-        query: &Query,
-        index: &Index,
-        segment: &SegmentReader,
-        keep: usize,
-    ) -> Result<Self, StoreError> {
-        let fast = segment.fast_fields();
-        let text = |name: &str| {
-            let column = fast.str(name).map_err(StoreError::index)?;
-            column.ok_or_else(|| StoreError::index(format!("no column {name}")))
-        };
-        let number = |name: &str| fast.i64(name).map_err(StoreError::index);
-        let order = match query.sort.by {
-            SortBy::Relevance => Order::Score,
-            SortBy::Name => Order::Text(text("name")?),
-            SortBy::Id => Order::Text(text("id")?),
-            SortBy::Created => Order::Number(number("created")?),
-            SortBy::Modified => Order::Number(number("modified")?),
-            SortBy::DataDay => Order::Number(number("day")?),
-        };
-        let today = query.today.map_or(0, day_number);
-        // What is chosen where nothing is counted is in the query already, but for freshness, which is no field.
-        let silent = query.chosen.contains_key(&Facet::Freshness)
-            && !query.facets.contains(&Facet::Freshness);
-        let looked_at: Vec<Facet> = query.facets.iter().copied().take(FACETS_MAX - 1).collect();
-        let counted = looked_at.len();
-        let silent = silent.then_some(Facet::Freshness);
-        let facets = looked_at.into_iter().chain(silent).map(|facet| {
-            FacetColumn::open(facet, segment, &index.names, query.chosen.get(&facet), today)
-        });
-        let group = if query.fold_copies {
-            Some(fast.u64("copies").map_err(StoreError::index)?)
-        } else {
-            None
-        };
-        let descending = query.sort.descending;
-        let after = query.after.as_ref().map(|cursor| After::of(cursor, &order, descending));
-        Ok(Self {
-            descending,
-            keep,
-            counted,
-            facets: facets.collect::<Result<_, _>>()?,
-            day: number("day")?,
-            today,
-            tie: fast.u64("tie").map_err(StoreError::index)?,
-            group,
-            after: after.transpose()?,
-            order,
-            records: 0,
-            alone: 0,
-            best: Vec::new(),
-            worst: None,
-            groups: HashMap::new(),
-        })
-    }
-
-    fn run(&mut self, weight: &dyn Weight, segment: &SegmentReader) -> Result<(), StoreError> {
-        let alive = segment.alive_bitset();
-        let by_score = matches!(self.order, Order::Score);
-        let (mut docs, mut scores) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
-        let mut each = |doc: DocId, score: f32| {
-            if alive.is_some_and(|alive| !alive.is_alive(doc)) {
-                return;
-            }
-            docs.push(doc);
-            scores.push(score);
-            if docs.len() == BLOCK {
-                self.block(&docs, &scores);
-                docs.clear();
-                scores.clear();
-            }
-        };
-        let visited = if by_score {
-            weight.for_each(segment, &mut each)
-        } else {
-            weight.for_each_no_score(segment, &mut |docs| {
-                for doc in docs {
-                    each(*doc, 0.0);
-                }
-            })
-        };
-        visited.map_err(StoreError::index)?;
-        self.block(&docs, &scores);
-        self.prune();
-        Ok(())
-    }
-
-    fn block(&mut self, docs: &[DocId], scores: &[f32]) {
-        let mut left_out = [0_u32; BLOCK];
-        for (bit, column) in (0_u32..).zip(&mut self.facets) {
-            if column.is_chosen_in() {
-                column.mark_left_out(docs, bit, &mut left_out);
-            }
-        }
-        for (bit, column) in (0_u32..).zip(&mut self.facets).take(self.counted) {
-            column.count(docs, bit, &left_out);
-        }
-        for (at, doc) in docs.iter().enumerate() {
-            if left_out[at] == 0 {
-                self.take(*doc, scores[at]);
-            }
-        }
-    }
-
-    fn take(&mut self, doc: DocId, score: f32) {
-        self.records += 1;
-        let group = self.group.as_ref().and_then(|group| group.first(doc)).unwrap_or(0);
-        if group == 0 {
-            self.alone += 1;
-        }
-        let (rank, score) = self.rank(doc, score);
-        let mut ranked = Ranked { rank, tie: 0, score, doc };
-        if group != 0 {
-            ranked.tie = self.tie.first(doc).unwrap_or(0);
-            let best = self.groups.entry(group).or_insert(ranked);
-            if (ranked.rank, ranked.tie) < (best.rank, best.tie) {
-                *best = ranked;
-            }
-            return;
-        }
-        if self.worst.is_some_and(|(worst, _)| rank > worst) {
-            return;
-        }
-        ranked.tie = self.tie.first(doc).unwrap_or(0);
-        if self.worst.is_some_and(|worst| (rank, ranked.tie) > worst) || !self.is_after(&ranked) {
-            return;
-        }
-        self.best.push(ranked);
-        if self.best.len() >= self.keep * 2 {
-            self.prune();
-        }
-    }
-
-    fn is_after(&self, ranked: &Ranked) -> bool {
-        self.after.is_none_or(|after| match ranked.rank.cmp(&after.rank) {
-            Ordering::Less => false,
-            Ordering::Equal => after.tie.is_none_or(|tie| ranked.tie > tie),
-            Ordering::Greater => true,
-        })
-    }
-
-    fn prune(&mut self) {
-        if self.best.len() > self.keep {
-            let last = self.keep - 1;
-            self.best.select_nth_unstable_by_key(last, |ranked| (ranked.rank, ranked.tie));
-            self.best.truncate(self.keep);
-            self.worst = self.best.last().map(|ranked| (ranked.rank, ranked.tie));
-        }
-    }
-
-    fn rank(&self, doc: DocId, score: f32) -> (u64, f32) {
-        let (key, score) = match &self.order {
-            Order::Score => {
-                let score = score * self.worth(doc);
-                (score_key(score), score)
-            }
-            Order::Number(column) => (number_key(column.first(doc).unwrap_or(i64::MIN)), score),
-            Order::Text(column) => (column.ords().first(doc).unwrap_or(0), score),
-        };
-        (if self.descending { u64::MAX - key } else { key }, score)
-    }
-
-    /// New data are worth a little more than old ones that match as well.
-    fn worth(&self, doc: DocId) -> f32 {
-        let day = self.day.first(doc).unwrap_or(NO_DAY);
-        if day == NO_DAY || self.today == 0 {
-            return 1.0;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "days of a few centuries")]
-        let age = self.today.saturating_sub(day).max(0) as f32;
-        1.0 + FRESHNESS_WORTH * (1.0 - (age / OLD_DAYS).min(1.0))
-    }
-}
-
-fn score_key(score: f32) -> u64 {
-    // The bits of numbers that are not negative grow with them.
-    u64::from(score.max(0.0).to_bits())
-}
-
-fn number_key(value: i64) -> u64 {
-    value.cast_unsigned() ^ (1 << 63)
-}
-
-impl After {
-    fn of(cursor: &Cursor, order: &Order, descending: bool) -> Result<Self, StoreError> {
-        use tantivy_sstable::TermOrdHit;
-        let ranked = |key: u64| if descending { u64::MAX - key } else { key };
-        let tie = tie(cursor.id);
-        let text = match (&cursor.key, order) {
-            (SortKey::Number(number), _) => {
-                return Ok(Self { rank: ranked(*number), tie: Some(tie) });
-            }
-            (SortKey::Text(text), Order::Text(column)) => (text, column),
-            (SortKey::Text(_), _) => return Ok(Self { rank: 0, tie: None }),
-        };
-        let (text, column) = text;
-        Ok(match column.dictionary().term_ord_or_next(text).map_err(StoreError::index)? {
-            TermOrdHit::Exact(ord) => Self { rank: ranked(ord), tie: Some(tie) },
-            // Between two ordinals: what comes is what is greater, or what is smaller when that goes first.
-            TermOrdHit::Next(0) if descending => Self { rank: u64::MAX, tie: Some(u64::MAX) },
-            TermOrdHit::Next(ord) if descending => Self { rank: ranked(ord - 1), tie: None },
-            TermOrdHit::Next(ord) => Self { rank: ord, tie: None },
-        })
-    }
 }
 
 /// What all passes found.
@@ -547,16 +342,9 @@ fn texts<'a>(
 }
 
 fn hit(parts: &[Part<'_>], candidate: Candidate) -> Result<Hit, StoreError> {
-    let segment = parts[candidate.part]
-        .searcher
-        .segment_reader(u32::try_from(candidate.segment).map_err(StoreError::index)?);
-    let column = segment.fast_fields().str("id").map_err(StoreError::index)?;
-    let mut text = String::new();
-    if let Some(column) = column
-        && let Some(ord) = column.ords().first(candidate.doc)
-    {
-        column.ord_to_str(ord, &mut text).map_err(StoreError::index)?;
-    }
-    let id: RecordId = text.parse().map_err(StoreError::index)?;
+    let Candidate { part, segment, doc, .. } = candidate;
+    let segment = u32::try_from(segment).map_err(StoreError::index)?;
+    let ranks = parts[part].index.columns.ranks(parts[part].searcher.segment_reader(segment))?;
+    let id = ranks.id(doc).ok_or_else(|| StoreError::index("a record without an id"))?;
     Ok(Hit { id, score: candidate.score, key: candidate.key })
 }

@@ -32,8 +32,12 @@ const GATHER_MS: u64 = 250;
 const BUILDER_THREADS: usize = 2;
 /// Up to so many waiting ops are indexed at once.
 const GATHER_ABOVE_OPS: u64 = 64;
+
 pub(super) fn run(shared: &Arc<Shared>) {
     let mut failed = false;
+    if let Err(error) = shared.index.load().warm() {
+        tracing::warn!(%error, "the search index could not be read beforehand");
+    }
     loop {
         if shared.stop.load(Ordering::Acquire) {
             return;
@@ -173,6 +177,7 @@ fn exchange(shared: &Shared, emptied: u64, fresh: Index) -> Result<bool, StoreEr
         round.index_record(&fresh, id, Book::Read)?;
     }
     fresh.commit(&BTreeMap::new())?;
+    fresh.warm()?;
     let feeds = fresh.feeds();
     let fresh = Arc::new(fresh);
     shared.index.store(Arc::clone(&fresh));
