@@ -110,7 +110,7 @@ async fn connect(app: &App) -> Result<(Follow<'_>, Streaming<Event>), Ended> {
     })?;
     let hub_keys = app.hub_keys();
     let (rows, at) = (Vec::new(), None);
-    let follow = Follow { app, client, hub_keys, epoch, rows, at, flush_by: None };
+    let follow = Follow { app, client, hub_keys, epoch, rows, at, flush_by: None, many: false };
     app.unfollowed.lock().clear();
     Ok((follow, events.into_inner()))
 }
@@ -128,6 +128,8 @@ struct Follow<'a> {
     at: Option<u64>,
     /// When they are written at the latest.
     flush_by: Option<tokio::time::Instant>,
+    /// Whether the last write had many.
+    many: bool,
 }
 
 impl Follow<'_> {
@@ -202,7 +204,9 @@ impl Follow<'_> {
             }
         };
         self.rows.push(put);
-        let gather = Duration::from_millis(limit::REPLICA_GATHER_MS);
+        let gather =
+            if self.many { limit::REPLICA_GATHER_MANY_MS } else { limit::REPLICA_GATHER_MS };
+        let gather = Duration::from_millis(gather);
         self.flush_by.get_or_insert_with(|| tokio::time::Instant::now() + gather);
         Ok(())
     }
@@ -221,6 +225,7 @@ impl Follow<'_> {
         self.flush_by = None;
         let rows = std::mem::take(&mut self.rows);
         let Some(city_seq) = at.max(self.at.take()) else { return Ok(()) };
+        self.many = rows.len() >= limit::REPLICA_ROWS_MANY;
         let received = rows.len() as u64;
         block_in_place(|| {
             self.app.replica.apply(rows, |state| {
@@ -395,6 +400,7 @@ impl Follow<'_> {
         self.at = None;
         self.flush_by = None;
         let rows = std::mem::take(&mut self.rows);
+        self.many = rows.len() >= limit::REPLICA_ROWS_MANY;
         let received = rows.len() as u64;
         block_in_place(|| self.app.replica.apply(rows, |state| state.received += received))?;
         Ok(())

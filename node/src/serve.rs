@@ -34,7 +34,8 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     let pages = tokio::spawn(serve::http(http, Arc::clone(&site), stopped.clone()));
     let programs = tokio::spawn(serve_grpc(grpc, Arc::clone(&app), site, stopped.clone()));
     let link = tokio::spawn(push::run(Arc::clone(&app), stopped.clone()));
-    let city = tokio::spawn(follow::run(Arc::clone(&app), stopped.clone()));
+    let aside = runtime_aside()?;
+    let city = aside.spawn(follow::run(Arc::clone(&app), stopped.clone()));
     let renewal = tokio::spawn(renew::run(Arc::clone(&app)));
     let upkeep = tokio::spawn(telemetry::upkeep());
     let sources = tokio::spawn(transfer::run(Arc::clone(&app)));
@@ -73,7 +74,18 @@ pub(crate) async fn serve(app: Arc<App>, dir: &Path) -> Result<(), Failure> {
     guard.abort();
     backups.abort();
     erasing.abort();
+    aside.shutdown_background();
     Ok(())
+}
+
+/// Threads for the city's replica: what the district writes and asks for comes first, also while the whole city is
+/// copied.
+fn runtime_aside() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut aside = tokio::runtime::Builder::new_multi_thread();
+    aside.worker_threads(1).thread_name("replica").on_thread_start(liandong_store::give_way);
+    aside.enable_all().build().map_err(|error| {
+        Failure::new("no_threads", Exit::Error, error.to_string(), error.to_string())
+    })
 }
 
 /// Lets the guard follow the journal.

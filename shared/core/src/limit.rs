@@ -59,9 +59,9 @@ pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Ops folded in one view transaction: small, because the engine's lock is one for the whole process.
 pub const FOLD_OPS_MAX: usize = 100;
 /// Ops indexed between two commits of the search index.
-pub const INDEX_OPS_MAX: usize = 4_000;
+pub const INDEX_OPS_MAX: usize = 1_000;
 /// The same while a feed that keeps up waits for its turn.
-pub const INDEX_OPS_LIVE: usize = 500;
+pub const INDEX_OPS_LIVE: usize = 50;
 /// Records on one page of a list.
 pub const PAGE_RECORDS_MAX: usize = 1_000;
 /// Hits on one page of a search.
@@ -130,6 +130,11 @@ pub const AUDIT_BUCKETS: usize = 16;
 pub const REPLICA_ROWS_MAX: usize = 1_000;
 /// How long a replica gathers rows for one write, milliseconds.
 pub const REPLICA_GATHER_MS: u64 = 200;
+/// The same while the city sends many rows, as when a district catches up: a write costs nearly the same for one row as
+/// for all.
+pub const REPLICA_GATHER_MANY_MS: u64 = 2_000;
+/// So many rows in one write are many.
+pub const REPLICA_ROWS_MANY: usize = 50;
 /// Longest resource code that is granted to a record, characters. The national ones have about thirty.
 pub const CODE_CHARS_MAX: usize = 64;
 /// Codes in one op that grants them.

@@ -39,6 +39,7 @@ pub(crate) use search::{look, search};
 
 use crate::{
     error::StoreError,
+    priority::give_way,
     projector::{generation_dir, generations},
 };
 use analysis::{Grams, Sounds, Words};
@@ -51,6 +52,12 @@ const VERSION: u32 = 100 + ANALYSIS_VERSION;
 const WRITER_BYTES: usize = 32 * 1024 * 1024;
 /// Largest segment that is merged again, documents: the cost of a commit stays bounded.
 const MERGED_DOCS_MAX: usize = 500_000;
+
+/// Segments below this size are merged whatever their sizes, documents: with the engine's 10,000 every eighth edit of a
+/// small catalogue would write all of it again.
+const SMALL_SEGMENT_DOCS: u32 = 1_000;
+/// A segment with more of its documents replaced is written again.
+const DELETED_SHARE_MAX: f32 = 0.4;
 
 /// What the last commit says it contains.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +138,20 @@ impl Index {
         Ok(index)
     }
 
+    /// [`Self::open`] with threads that give way to all others, for what is only a copy: its writing must not slow down
+    /// what people wait for.
+    pub(crate) fn open_giving_way(root: &Path, ground: &Ground) -> Result<Self, StoreError> {
+        let open = || {
+            // The engine's threads inherit the priority of the one that starts them.
+            give_way();
+            Self::open(root, ground)
+        };
+        std::thread::scope(|scope| {
+            let opened = scope.spawn(open).join();
+            opened.unwrap_or_else(|_panic| Err(StoreError::index("opening the index failed")))
+        })
+    }
+
     fn open_existing(dir: &Path, ground: &Ground) -> Result<Option<Self>, StoreError> {
         if !dir.join("meta.json").exists() {
             return Ok(None);
@@ -171,6 +192,8 @@ impl Index {
             .map_err(StoreError::index)?;
         let mut merges = LogMergePolicy::default();
         merges.set_max_docs_before_merge(MERGED_DOCS_MAX);
+        merges.set_min_layer_size(SMALL_SEGMENT_DOCS);
+        merges.set_del_docs_ratio_before_merge(DELETED_SHARE_MAX);
         writer.set_merge_policy(Box::new(merges));
         let reader = tantivy
             .reader_builder()

@@ -12,6 +12,7 @@ mod error;
 mod index;
 pub mod journal;
 mod own;
+mod priority;
 mod projector;
 mod query;
 mod replica;
@@ -23,6 +24,7 @@ pub use city_log::{CityDigest, Epoch};
 pub use error::StoreError;
 pub use index::Stamps;
 pub use own::{OwnFeed, Turn, WriteError};
+pub use priority::give_way;
 pub use query::{
     Answer, Clause, Cursor, Entry, Facet, Filter, Hit, NoCursor, Query, Sort, SortBy, SortKey,
     Understood,

@@ -179,7 +179,7 @@ impl Parts {
     fn open(dir: &Path, options: &ReplicaOptions) -> Result<Self, StoreError> {
         let view = View::open(dir, options.engine, options.cache_bytes)?;
         let ground = Ground { words: options.city().policy.words().words.clone(), book: 0 };
-        Ok(Self { view, index: Index::open(&dir.join("index"), &ground)? })
+        Ok(Self { view, index: Index::open_giving_way(&dir.join("index"), &ground)? })
     }
 
     /// Reads every row: what an engine lost or changed is noticed here or by the next checkpoint.

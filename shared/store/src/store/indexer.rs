@@ -26,8 +26,8 @@ use crate::{
     projector::Journals as _,
 };
 
-/// How long the indexer gathers when more than a few ops wait, milliseconds.
-const GATHER_MS: u64 = 250;
+/// How long the indexer gathers when more than a few ops wait and no feed that keeps up does, milliseconds.
+const GATHER_MS: u64 = 500;
 /// Threads of a new index that is built beside the serving one.
 const BUILDER_THREADS: usize = 2;
 /// Up to so many waiting ops are indexed at once.
@@ -224,6 +224,10 @@ fn index_once(shared: &Shared) -> Result<bool, StoreError> {
             room -= ops.len();
             at = last;
             feeds.insert(feed, at);
+            // Somebody who keeps up came meanwhile: the round ends, and the next one begins with that.
+            if !live && live_waits(shared) {
+                room = 0;
+            }
         }
     }
     let mut touched = std::mem::take(&mut *shared.touched.lock());
