@@ -10,7 +10,6 @@ use liandong_core::{
     limit,
     link::compare,
     op::{Op, OpType, SignedOp, verify_detached},
-    record::Visibility,
     rejoin::Reason,
     wire::{
         Hello, Verdict,
@@ -89,20 +88,6 @@ pub(crate) fn fetch(
     Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
 }
 
-/// Whether an op of the hub's feed is for a node: restricted ones are for those they are about.
-fn is_for(op: &Op, city: &City, feed: FeedId) -> bool {
-    let record = RecordId::try_from(op.subject.as_ref());
-    let about = record.map_or(op.subject.as_ref() == feed.as_bytes(), |record| {
-        record.origin() == feed || city.owner(record) == feed
-    });
-    op.visibility > Visibility::Restricted || about
-}
-
-/// The op of the hub's feed as a node may see it: the chain is whole, the content of what is not for it is missing.
-pub(crate) fn shown_to(op: Op, city: &City, feed: FeedId) -> SignedOp {
-    if is_for(&op, city, feed) { op.signed } else { op.signed.withhold() }
-}
-
 /// The op of another district's feed as one sees it that takes records over: with the content of those, and with what
 /// the chain's keys need.
 fn inherited(op: Op, city: &City, heir: FeedId) -> SignedOp {
@@ -134,7 +119,7 @@ impl App {
         };
         let shown = |op: Op| {
             if feed == self.own.feed() {
-                shown_to(op, &city, peer.feed)
+                store.hub_op_for(peer.feed, op)
             } else if feed == peer.feed {
                 op.signed
             } else {

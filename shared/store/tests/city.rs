@@ -5,11 +5,11 @@
 
 mod common;
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use common::{Pen, Rng};
 use liandong_core::{
-    city::{City, Hold, Overlay, Scope, Transfer, row},
+    city::{City, Hold, Overlay, Scope, Transfer, grant, row},
     code::{OpenKind, ShareKind},
     digest::Digest,
     directory::{District, FeedGrant, KeyGrant},
@@ -473,4 +473,28 @@ fn a_damaged_or_half_deleted_replica_begins_again_empty() {
         while node.hear(&hub, 5) {}
         node.assert_level(&hub, part);
     }
+}
+
+#[test]
+fn a_restricted_grant_names_the_codes_of_one_district_and_is_told_to_that_one_alone() {
+    let [a, b] = [FeedId::new([1; 16]), FeedId::new([2; 16])];
+    let record = |feed| Some(RecordId::new(feed, Ulid(1)));
+    let codes = [("310/1", a), ("310/2", b), ("310/3", a)];
+    let codes = codes.map(|(code, feed)| (code.to_owned(), record(feed)));
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(Options::new(dir.path())).unwrap();
+    let mut pen = Pen::new(9);
+    let mut told: BTreeMap<String, Vec<FeedId>> = BTreeMap::new();
+    for change in grant(codes.into_iter().collect(), Visibility::Restricted) {
+        let op = pen.write(change);
+        for feed in [a, b] {
+            let shown = store.hub_op_for(feed, op.clone());
+            let text = String::from_utf8_lossy(&shown.payload).into_owned();
+            for code in ["310/1", "310/2", "310/3"].into_iter().filter(|code| text.contains(code)) {
+                told.entry(code.to_owned()).or_default().push(feed);
+            }
+        }
+    }
+    let told: Vec<Vec<FeedId>> = told.into_values().collect();
+    assert_eq!(told, [vec![a], vec![b], vec![a]]);
 }

@@ -13,7 +13,8 @@ use common::{Pen, Rng};
 use jiff::civil::{Date, date};
 use liandong_core::{
     code::{OpenKind, UpdateCycle},
-    id::{FeedId, RecordId},
+    expr::Expr,
+    id::{FeedId, Head, RecordId},
     op::{Change, Op, OpType},
     record::{Open, Provider, Record, Visibility},
     search,
@@ -107,7 +108,7 @@ impl Library {
             self.records.insert(id, record);
         }
         let Some(first) = ops.first() else { return };
-        let after = liandong_core::id::Head { seq: first.seq - 1, hash: first.prev };
+        let after = Head { seq: first.seq - 1, hash: first.prev };
         let last = ops.last().map_or(0, |op| op.seq);
         self.store.append(FEED, after, ops).blocking_recv().unwrap().unwrap();
         wait("the index", self.store.indexed(FEED, last));
@@ -369,4 +370,51 @@ fn a_new_index_answers_as_the_one_before_it() {
     });
     let after: Vec<_> = questions.iter().map(ask).collect();
     assert_eq!(before, after);
+}
+
+#[test]
+fn long_values_that_begin_alike_are_told_apart_and_found_by_their_beginning() {
+    let mut library = Library::of(8, 5);
+    let beginning = "承担单位与联系方式说明".repeat(8);
+    let long = |end: &str| format!("{beginning}{end}");
+    for (number, end) in [(20, "甲"), (21, "乙")] {
+        let mut record = record(&mut Rng(9), number);
+        record.extensions.insert("说明".to_owned(), long(end));
+        library.put([(id(number), record)]);
+    }
+    let key = || "extras_ext_说明".to_owned();
+    let ids = |expr: Expr| -> Vec<RecordId> {
+        let asked = Query {
+            expr: Some(expr),
+            sort: Sort { by: SortBy::Id, descending: false },
+            ..query("")
+        };
+        library.search(&asked).hits.iter().map(|hit| hit.id).collect()
+    };
+    assert_eq!(ids(Expr::Is { key: key(), value: long("甲") }), [id(20)]);
+    assert_eq!(ids(Expr::Is { key: key(), value: long("乙") }), [id(21)]);
+    assert!(ids(Expr::Is { key: key(), value: beginning.clone() }).is_empty());
+    let like = Expr::Like { key: key(), pattern: "承担单位*".to_owned() };
+    assert_eq!(ids(like), [id(20), id(21)]);
+}
+
+#[test]
+fn a_question_to_one_district_is_never_answered_by_another_also_when_it_was_asked_of_all_before() {
+    let library = Library::of(12, 6);
+    let other = FeedId::new([8; 16]);
+    let all = |library: &Library, feeds: &[FeedId]| {
+        let asked = Query { feeds: Some(feeds.to_vec()), ..query("") };
+        library.search(&asked).records
+    };
+    assert_eq!((all(&library, &[FEED]), all(&library, &[other])), (12, 0));
+    library.store.open_feed(other).unwrap();
+    let mut pen = Pen::new(8);
+    let theirs = RecordId::new(other, Ulid(1));
+    let op = pen.write(put(theirs, &record(&mut Rng(1), 1)));
+    let seq = op.seq;
+    library.store.append(other, Head::EMPTY, vec![op]).blocking_recv().unwrap().unwrap();
+    wait("the index", library.store.indexed(other, seq));
+    assert_eq!(all(&library, &[FEED]), 12, "the other district came later");
+    assert_eq!(all(&library, &[other]), 1);
+    assert_eq!(all(&library, &[FEED, other]), 13);
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{City, change};
 use crate::{
-    id::RecordId,
+    id::{FeedId, RecordId},
     limit,
     op::{Change, OpType},
     record::Visibility,
@@ -53,14 +53,18 @@ impl City {
 }
 
 /// The ops that grant codes, each within the size of an op. What is said of a record is seen by whoever sees the
-/// record.
+/// record; so what is restricted names the codes of one district alone.
 pub fn grant(codes: BTreeMap<String, Option<RecordId>>, visibility: Visibility) -> Vec<Change> {
-    let mut left = codes.into_iter().peekable();
-    let mut changes = Vec::new();
-    while left.peek().is_some() {
-        let codes = left.by_ref().take(limit::CODES_PER_GRANT_MAX).collect();
-        let grants = change(OpType::CodeGrant, b"codes", &CodeGrants { codes });
-        changes.push(Change { visibility, ..grants });
+    let mut of_one: BTreeMap<Option<FeedId>, Vec<(String, Option<RecordId>)>> = BTreeMap::new();
+    for (code, record) in codes {
+        let district = record.filter(|_| visibility == Visibility::Restricted);
+        of_one.entry(district.map(|record| record.origin())).or_default().push((code, record));
     }
-    changes
+    let parts = of_one.values().flat_map(|codes| codes.chunks(limit::CODES_PER_GRANT_MAX));
+    let grants = parts.map(|codes| {
+        let codes = codes.iter().cloned().collect();
+        let grants = change(OpType::CodeGrant, b"codes", &CodeGrants { codes });
+        Change { visibility, ..grants }
+    });
+    grants.collect()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use liandong_core::{
-    city::{City, CityRow, Scope, Transfer, row},
+    city::{City, CityRow, CodeGrants, Scope, Transfer, row},
     fold::RecordState,
     id::{FeedId, Hash, Head, RecordId},
     limit,
@@ -107,16 +107,28 @@ impl Store {
 
     /// An op of the hub as a node may see it: what is restricted goes with its payload only to whom it concerns.
     pub fn hub_op_for(&self, audience: FeedId, op: Op) -> SignedOp {
-        let city = self.city();
-        let conflict = Hash::try_from(op.subject.as_ref()).ok();
-        let ours = match conflict.and_then(|id| city.conflicts.get(&id)) {
-            // Whoever it concerns is told, whatever records of others are in it.
-            Some(conflict) => city.concerns(conflict, audience),
-            None => {
-                RecordId::try_from(op.subject.as_ref()).is_ok_and(|id| city.owner(id) == audience)
-            }
-        };
+        let ours = is_about(&self.city(), &op, audience);
         for_audience(op, ours)
+    }
+}
+
+/// Whether an op of the hub concerns a district: one that no node is told is lost with the hub.
+fn is_about(city: &City, op: &Op, feed: FeedId) -> bool {
+    let is_ours = |record: RecordId| city.owner(record) == feed;
+    if op.kind == OpType::CodeGrant {
+        let grants = serde_json::from_slice::<CodeGrants>(&op.signed.payload);
+        return grants.is_ok_and(|grants| {
+            grants.codes.into_values().all(|record| record.is_some_and(is_ours))
+        });
+    }
+    let conflict = Hash::try_from(op.subject.as_ref()).ok();
+    match conflict.and_then(|id| city.conflicts.get(&id)) {
+        // Whoever it concerns is told, whatever records of others are in it.
+        Some(conflict) => city.concerns(conflict, feed),
+        None => {
+            let record = RecordId::try_from(op.subject.as_ref());
+            record.map_or(op.subject.as_ref() == feed.as_bytes(), is_ours)
+        }
     }
 }
 
