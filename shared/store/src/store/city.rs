@@ -122,14 +122,12 @@ fn is_about(city: &City, op: &Op, feed: FeedId) -> bool {
         });
     }
     let conflict = Hash::try_from(op.subject.as_ref()).ok();
-    match conflict.and_then(|id| city.conflicts.get(&id)) {
+    if let Some(conflict) = conflict.and_then(|id| city.conflicts.get(&id)) {
         // Whoever it concerns is told, whatever records of others are in it.
-        Some(conflict) => city.concerns(conflict, feed),
-        None => {
-            let record = RecordId::try_from(op.subject.as_ref());
-            record.map_or(op.subject.as_ref() == feed.as_bytes(), is_ours)
-        }
+        return city.concerns(conflict, feed);
     }
+    let record = RecordId::try_from(op.subject.as_ref());
+    record.map_or(op.subject.as_ref() == feed.as_bytes(), is_ours)
 }
 
 fn leaf_of(record: &CityRecord) -> Option<Hash> {
