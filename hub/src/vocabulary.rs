@@ -11,7 +11,7 @@ use liandong_core::{
 };
 use liandong_server::{
     admin::AdminError,
-    command::{answer, read},
+    command::{answer, read, read_text},
     output::{Exit, Explain as _, Failure, Output},
 };
 use serde::{Deserialize, Serialize};
@@ -74,17 +74,7 @@ impl Sub {
             Self::AddSynonyms { words } => VocabularyCommand::AddSynonyms(parted(words)),
             Self::Words { words } => VocabularyCommand::Words(parted(words)),
             Self::Remove { words } => VocabularyCommand::Remove(parted(words)),
-            Self::Set { file } => {
-                let text = std::fs::read_to_string(&file).map_err(|error| {
-                    Failure::new(
-                        "cannot_read",
-                        Exit::Error,
-                        format!("无法读取 {}：{error}", file.display()),
-                        format!("cannot read {}: {error}", file.display()),
-                    )
-                })?;
-                VocabularyCommand::Set(parse(&text)?)
-            }
+            Self::Set { file } => VocabularyCommand::Set(parse(&read_text(&file)?)?),
         })
     }
 }

@@ -316,7 +316,7 @@ fn record_command(sub: RecordSub) -> Result<Command, AppError> {
 }
 
 fn read_json(file: &Path) -> Result<Value, AppError> {
-    let text = read_text(file)?;
+    let text = command::read_text(file)?;
     Ok(serde_json::from_str(&text).map_err(|error| {
         Failure::new(
             "not_json",
@@ -325,24 +325,6 @@ fn read_json(file: &Path) -> Result<Value, AppError> {
             format!("{} is not valid JSON: {error}", file.display()),
         )
     })?)
-}
-
-fn read_text(file: &Path) -> Result<String, AppError> {
-    let mut text = String::new();
-    let read = if file == Path::new("-") {
-        std::io::stdin().lock().read_to_string(&mut text)
-    } else {
-        std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text))
-    };
-    read.map_err(|error| {
-        Failure::new(
-            "cannot_read",
-            Exit::Error,
-            format!("无法读取 {}：{error}", file.display()),
-            format!("cannot read {}: {error}", file.display()),
-        )
-    })?;
-    Ok(text)
 }
 
 /// The process that serves has another working directory.
@@ -377,7 +359,8 @@ fn open(dir: &Path) -> Result<App, AppError> {
 }
 
 async fn initialise(dir: &Path, init: &Init, output: Output) -> Result<Exit, AppError> {
-    let text = if init.join == "-" { read_text(Path::new("-"))? } else { init.join.clone() };
+    let text =
+        if init.join == "-" { command::read_text(Path::new("-"))? } else { init.join.clone() };
     let token: JoinToken = text
         .trim()
         .parse()

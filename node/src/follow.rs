@@ -400,7 +400,6 @@ impl Follow<'_> {
         self.at = None;
         self.flush_by = None;
         let rows = std::mem::take(&mut self.rows);
-        self.many = rows.len() >= limit::REPLICA_ROWS_MANY;
         let received = rows.len() as u64;
         block_in_place(|| self.app.replica.apply(rows, |state| state.received += received))?;
         Ok(())

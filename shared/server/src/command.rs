@@ -210,3 +210,23 @@ pub async fn stop_signal() {
         _ = terminate.recv() => {}
     }
 }
+
+/// The text of a file that a command was given; `-` is the standard input.
+///
+/// # Errors
+/// `cannot_read`.
+pub fn read_text(file: &Path) -> Result<String, Failure> {
+    let read = if file == Path::new("-") {
+        std::io::read_to_string(std::io::stdin().lock())
+    } else {
+        std::fs::read_to_string(file)
+    };
+    read.map_err(|error| {
+        Failure::new(
+            "cannot_read",
+            Exit::Error,
+            format!("无法读取 {}：{error}", file.display()),
+            format!("cannot read {}: {error}", file.display()),
+        )
+    })
+}

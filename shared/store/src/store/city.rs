@@ -135,11 +135,7 @@ fn leaf_of(record: &CityRecord) -> Option<Hash> {
 }
 
 fn for_audience(op: Op, ours: bool) -> SignedOp {
-    if op.visibility == Visibility::Restricted && !ours { withheld(op.signed) } else { op.signed }
-}
-
-fn withheld(op: SignedOp) -> SignedOp {
-    SignedOp { payload: bytes::Bytes::new(), withheld: true, ..op }
+    if op.visibility == Visibility::Restricted && !ours { op.signed.withhold() } else { op.signed }
 }
 
 impl Shared {
@@ -177,7 +173,7 @@ impl Shared {
         } else {
             let op = self.op_of(id, &state)?;
             let redacted = city.redactions.contains_key(&(op.feed, op.seq));
-            Some(if redacted { withheld(op.signed) } else { op.signed })
+            Some(if redacted { op.signed.withhold() } else { op.signed })
         };
         let overlay = match city.curation.overlays.get(&id) {
             // Written while the record was restricted: its owner's alone, although the record is not any more.
